@@ -1,0 +1,111 @@
+"""What a client does: a fixed number of optimiser steps from the model it received, on its own samples."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedrevive.core.messages import ClientTask, ClientUpdate, FloatVector, Timing
+from fedrevive.core.model_state import FlatModel
+from fedrevive.core.seeds import Purpose, torch_generator
+from fedrevive.settings.client import ClientSettings
+
+
+@dataclass(frozen=True)
+class ClientData:
+    """Training samples of all clients, on the training device."""
+
+    images: Tensor
+    """uint8 [n, H, W, C]: channels last, so that a batch needs no reordering."""
+    labels: Tensor
+    """int64 [n]."""
+    client_indices: Tensor
+    """int32 [N, samples]: which samples each client holds."""
+    mean: Tensor
+    """Per channel [C], of images scaled to [0, 1]."""
+    std: Tensor
+    """Per channel [C]."""
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images [B, C, H, W] in channels-last order, and labels [B]."""
+        return normalised(self.images[indices], self.mean, self.std), self.labels[indices]
+
+
+def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """uint8 [B, H, W, C] -> float [B, C, H, W], channels-last strides."""
+    scaled = images.to(torch.float32).div_(255.0)
+    return scaled.sub_(mean).div_(std).permute(0, 3, 1, 2)
+
+
+def train_client(
+    model: FlatModel,
+    base: FloatVector,
+    data: ClientData,
+    task: ClientTask,
+    settings: ClientSettings,
+    *,
+    seed: int,
+    proximal: float = 0.0,
+) -> ClientUpdate:
+    """Train one client from `base`; a pure function of its arguments (`model` is a workspace, overwritten).
+
+    Args:
+        model: workspace of the right architecture.
+        base: the model the client received [P + S].
+        data: samples of all clients.
+        task: which client and which of its jobs.
+        settings: optimiser, learning rate, batch size, steps.
+        seed: the experiment's seed; the sample order is keyed by (seed, client, n-th job).
+        proximal: rho of FedAsync's term rho/2*|x - base|^2.
+    """
+    started, clock = time.time(), time.perf_counter()
+    model.load(torch.from_numpy(base.copy()) if not base.flags.writeable else torch.from_numpy(base))
+    model.module.train()
+    anchor = model.parameters.clone() if proximal else None
+    optimizer = _optimizer(model, settings)
+    order = _sample_order(data.client_indices[task.client_id], task, settings, seed)
+    images, labels = data.batch(order)
+    losses = torch.zeros((), device=model.vector.device)
+    size = settings.batch_size
+    for start in range(0, len(labels), size):
+        model.gradient.zero_()
+        batch_loss = functional.cross_entropy(model.module(images[start : start + size]), labels[start : start + size])
+        batch_loss.backward()  # type: ignore[no-untyped-call]
+        if anchor is not None:
+            model.gradient.add_(model.parameters - anchor, alpha=proximal)
+        optimizer.step()
+        losses += batch_loss.detach()
+    train_loss = float(losses) / settings.local_steps
+    duration = (time.perf_counter() - clock) * 1e3
+    return ClientUpdate(
+        client_id=task.client_id,
+        job=task.job,
+        model=model.vector.to("cpu", copy=True).numpy(),
+        samples=len(labels),
+        train_loss=train_loss,
+        timing=Timing("train", None, f"pid-{os.getpid()}", socket.gethostname(), started, duration),
+    )
+
+
+def _optimizer(model: FlatModel, settings: ClientSettings) -> torch.optim.Optimizer:
+    flat = nn.Parameter(model.parameters)
+    flat.grad = model.gradient
+    if settings.optimizer == "adam":
+        return torch.optim.Adam([flat], lr=settings.lr, fused=True)
+    return torch.optim.SGD([flat], lr=settings.lr)
+
+
+def _sample_order(owned: Tensor, task: ClientTask, settings: ClientSettings, seed: int) -> Tensor:
+    """Indices [steps * batch]: shuffled passes over the client's samples, one after the other."""
+    generator = torch_generator(seed, Purpose.LOCAL_TRAINING, task.client_id, task.nth)
+    needed = settings.local_steps * settings.batch_size
+    passes = math.ceil(needed / len(owned))
+    order = torch.cat([torch.randperm(len(owned), generator=generator) for _ in range(passes)])[:needed]
+    return owned[order.to(owned.device)].long()

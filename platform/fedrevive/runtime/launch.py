@@ -1,0 +1,55 @@
+"""Executors on a Ray session of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import ray
+
+from fedrevive.assemble import new_model, server_device
+from fedrevive.runtime.ray_executor import RayExecutor
+from fedrevive.runtime.session import Lane, open_lane, ray_session
+from fedrevive.settings import ExperimentConfig
+from fedrevive.simulation.executor import Executor
+from fedrevive.tasks.federated import FederatedData
+
+ExecutorFactory = Callable[[ExperimentConfig, FederatedData], Executor]
+
+
+@contextmanager
+def executor_lanes(
+    largest: ExperimentConfig, data: FederatedData, *, lanes: int, workers: int, cpus: int
+) -> Iterator[list[ExecutorFactory]]:
+    """Start Ray with `lanes` lanes of `workers` client actors each.
+
+    Args:
+        largest: an experiment with the most clients in flight and the largest model; sizes the object store.
+        data: its data, likewise.
+        lanes: experiments that run side by side.
+        workers: client actors per lane; lanes * workers <= cpus.
+        cpus: CPUs of this machine.
+
+    Yields:
+        One factory per lane; each makes an executor for one experiment at a time and reuses the lane's actors.
+    """
+    gpu = server_device(largest).type == "cuda"
+    with ray_session(cpus=cpus, object_store_bytes=lanes * _store_bytes(largest, data)):
+        opened = [open_lane(workers, gpu=1.0 / lanes if gpu else 0.0) for _ in range(lanes)]
+        try:
+            yield [_factory(lane) for lane in opened]
+        finally:
+            for lane in opened:
+                lane.close()
+
+
+def _factory(lane: Lane) -> ExecutorFactory:
+    return lambda config, data: RayExecutor(lane, config, ray.put(data))
+
+
+def _store_bytes(config: ExperimentConfig, data: FederatedData) -> int:
+    """Shared memory for the data, and for a base model and an update per client in flight."""
+    splits = (data.train, data.validation, data.kd, data.test)
+    arrays = sum(split.images.nbytes + split.labels.nbytes for split in splits) + data.client_indices.nbytes
+    model = 4 * new_model(config, "cpu").spec.size
+    return int(1.3 * arrays) + (2 * config.server.concurrency + 64) * model + (64 << 20)

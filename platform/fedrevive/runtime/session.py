@@ -1,0 +1,76 @@
+"""Starting Ray, and lanes: one server actor with its client actors, reused from one experiment to the next."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+from fedrevive.runtime.client_actor import ClientActor
+from fedrevive.runtime.server_actor import ServerActor
+
+_MIB = 1 << 20
+SMALLEST_STORE = 128 * _MIB
+
+
+@dataclass
+class Lane:
+    """The actors of one experiment at a time."""
+
+    server: Any
+    clients: list[Any] = field(default_factory=list)
+
+    def replace_client(self, index: int) -> Any:
+        """Start a new client actor in the place of a dead one."""
+        self.clients[index] = _start(ClientActor, num_cpus=1)
+        return self.clients[index]
+
+    def close(self) -> None:
+        """End the actors."""
+        for actor in (self.server, *self.clients):
+            ray.kill(actor)
+
+
+def open_lane(workers: int, *, gpu: float) -> Lane:
+    """Start a server actor and `workers` client actors.
+
+    Args:
+        workers: client actors; the caller has checked that the machine has as many CPUs.
+        gpu: share of a GPU the server asks for; 0 = none.
+    """
+    return Lane(
+        server=_start(ServerActor, num_cpus=0, num_gpus=gpu),
+        clients=[_start(ClientActor, num_cpus=1) for _ in range(workers)],
+    )
+
+
+@contextmanager
+def ray_session(*, cpus: int, object_store_bytes: int) -> Iterator[None]:
+    """A Ray cluster of our own on this machine, shut down at the end.
+
+    Args:
+        cpus: CPUs Ray may hand out.
+        object_store_bytes: shared memory for models and data; at least 128 MiB is taken.
+    """
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=True,
+        object_store_memory=max(SMALLEST_STORE, object_store_bytes),
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start(kind: type, **options: float) -> Any:
+    return ray.remote(kind).options(max_restarts=0, max_task_retries=0, **options).remote()

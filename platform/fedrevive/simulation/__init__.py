@@ -1,0 +1,1 @@
+"""Virtual time: delays, the timeline of arrivals, the loop, and the inline executor. No Ray."""

@@ -1,0 +1,77 @@
+"""Networks of the image tasks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fedrevive.core.feature_statistics import FeatureTracker, batch_norm
+from fedrevive.core.model_state import FlatModel
+from fedrevive.core.seeds import Purpose, derived_seed
+from fedrevive.settings.model import ModelSettings, Norm
+from fedrevive.tasks.federated import TaskInfo
+
+STRIDES = (2, 2, 1)
+GROUPS = 4
+"""Groups of GroupNorm. Ours: every width is a multiple of 4."""
+
+
+def build_model(
+    settings: ModelSettings, info: TaskInfo, seed: int, device: torch.device | str = "cpu"
+) -> FlatModel:
+    """The task's network with its initial weights, a pure function of the settings and the seed.
+
+    It maps normalised images [B, C, H, W] to logits [B, classes]. The statistic layers sit between convolution
+    and ReLU, where the published example has them.
+    """
+    with torch.random.fork_rng(devices=[]):
+        # The CPU generator alone: torch.manual_seed would reseed the GPUs of this process as well.
+        torch.default_generator.manual_seed(derived_seed(seed, Purpose.INITIAL_MODEL))
+        module = _cnn(settings, info)
+    return FlatModel(module, "average" if settings.norm == "batch" else "reset", device)
+
+
+def forward_flops(model: FlatModel, info: TaskInfo) -> int:
+    """Floating-point operations of one sample's forward pass: multiply-add = 2, convolutions and matrices."""
+    sample = torch.zeros(1, *info.input_shape, device=model.vector.device)
+    training = model.module.training
+    model.module.eval()  # a counted pass must leave no trace in the feature statistics
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model.module(sample)
+    finally:
+        model.module.train(training)
+    return int(counter.get_total_flops())
+
+
+def _cnn(settings: ModelSettings, info: TaskInfo) -> nn.Sequential:
+    channels, height, width = info.input_shape
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    sizes = (settings.width, 2 * settings.width, 2 * settings.width)
+    for number, (size, stride) in enumerate(zip(sizes, STRIDES, strict=True), start=1):
+        # BatchNorm subtracts any bias again; Adam would turn its rounding-noise gradient into a random walk.
+        bias = settings.norm != "batch"
+        layers[f"conv{number}"] = nn.Conv2d(channels, size, 3, stride, padding=1, bias=bias)
+        layers.update(_statistics(settings.norm, size, number))
+        # Not in place: the recorded input of the statistic layer must survive until the loss reads it.
+        layers[f"relu{number}"] = nn.ReLU()
+        channels, height, width = size, -(-height // stride), -(-width // stride)
+    layers["flatten"] = nn.Flatten()
+    layers["head"] = nn.Linear(channels * height * width, info.classes)
+    return nn.Sequential(layers)
+
+
+def _statistics(norm: Norm, channels: int, number: int) -> dict[str, nn.Module]:
+    match norm:
+        case "none":
+            return {f"tracker{number}": FeatureTracker(channels)}
+        case "batch":
+            return {f"norm{number}": batch_norm(channels)}
+        case "group":
+            return {
+                f"tracker{number}": FeatureTracker(channels),
+                f"norm{number}": nn.GroupNorm(GROUPS, channels),
+            }
