@@ -1,0 +1,1 @@
+"""The command line: `fedrevive ...`, one file per command group."""

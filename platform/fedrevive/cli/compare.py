@@ -1,0 +1,210 @@
+"""`fedrevive compare`, and how `fedrevive resume` goes on with a comparison."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedrevive.cli.run import (
+    Arguments,
+    DownloadOption,
+    ExecutorOption,
+    JsonOption,
+    OutputOption,
+    WorkersOption,
+    compute_flags,
+)
+from fedrevive.settings.errors import UserError, shown
+
+if TYPE_CHECKING:
+    from fedrevive.comparison import Outcome
+    from fedrevive.results.comparison_folder import Entry
+
+VARIANTS_HELP = (
+    "Algorithms, each with its own overrides after colons: fedbuff:server.lr=0.1,fedrevive:teacher_capacity=4"
+)
+
+
+def compare(
+    arguments: Arguments = None,
+    algorithms: Annotated[
+        str, typer.Option("--algorithms", metavar="A,B,...", help=VARIANTS_HELP)
+    ] = "fedbuff,afl_dw,fedrevive",
+    seeds: Annotated[str, typer.Option("--seeds", metavar="0,1,2", help="One timeline per seed.")] = "0,1,2",
+    executor: ExecutorOption = None,
+    workers: WorkersOption = None,
+    output: OutputOption = None,
+    download: DownloadOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare algorithms on equal timelines: fedrevive compare digits --algorithms fedbuff,fedrevive"""
+    from fedrevive.cli import preflight
+    from fedrevive.results.comparison_folder import claim
+
+    entries = _entries(arguments, algorithms, _seeds(seeds), compute_flags(executor, workers))
+    first = entries[0].config
+    folder = Path(output or first.output or f"results/compare-{first.name}")
+    _check(entries, download)
+    claim(folder, entries, {"command": preflight.command_line(), "created_at": time.time()})
+    carry_out(folder, entries, download=download, as_json=as_json)
+
+
+def resume_comparison(folder: Path, flags: dict[str, Any], *, download: bool, as_json: bool) -> None:
+    """Finish the runs of a comparison that are not complete."""
+    from fedrevive.results.comparison_folder import Entry
+    from fedrevive.results.manifest import read_manifest
+    from fedrevive.settings import ExperimentConfig
+    from fedrevive.settings.loading import with_compute
+
+    entries = [
+        Entry(
+            item["label"],
+            with_compute(ExperimentConfig.model_validate(item["config"]), flags),
+            item["run_id"],
+        )
+        for item in read_manifest(folder)["entries"]
+    ]
+    _check(entries, download)
+    carry_out(folder, entries, download=download, as_json=as_json)
+
+
+def _seeds(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() for part in parts):
+        raise UserError(f"--seeds: {shown(text)} is not a list of integers >= 0, such as 0,1,2")
+    if len(set(map(int, parts))) < len(parts):
+        raise UserError(f"--seeds: {shown(text)} names a seed twice")
+    return [int(part) for part in parts]
+
+
+def _entries(
+    arguments: list[str] | None, algorithms: str, seeds: list[int], flags: dict[str, Any]
+) -> list[Entry]:
+    from fedrevive.results.comparison_folder import Entry
+    from fedrevive.settings.identity import run_id
+    from fedrevive.settings.loading import load, split_words, variant
+
+    source, overrides = split_words(arguments or [])
+    entries: list[Entry] = []
+    labels: dict[str, str] = {}
+    for label in (part.strip() for part in algorithms.split(",")):
+        name, own = variant(label)
+        for seed in seeds:
+            config = load(source, [*overrides, f"algorithm.name={name}", *own, f"seed={seed}"], flags)
+            entry = Entry(label, config, run_id(config))
+            if entry.run_id in labels:
+                raise UserError(
+                    f"--algorithms: {labels[entry.run_id]} and {label} are the same run; name it once"
+                )
+            labels[entry.run_id] = label
+            entries.append(entry)
+    return entries
+
+
+def _check(entries: list[Entry], download: bool) -> None:
+    from fedrevive.cli import preflight
+    from fedrevive.tasks import check_data
+
+    for entry in entries:
+        preflight.workers(entry.config)
+        if not download:
+            check_data(entry.config.task)
+
+
+def carry_out(folder: Path, entries: list[Entry], *, download: bool, as_json: bool) -> None:
+    """Run what is not complete, then print and write the comparison."""
+    from fedrevive.cli.execution import open_run
+    from fedrevive.cli.interrupts import Interrupts
+    from fedrevive.cli.preflight import available_cpus, side_by_side
+    from fedrevive.cli.progress import ComparisonProgress
+    from fedrevive.results.store import RunStore
+
+    interrupts = Interrupts()
+    interrupts.install()
+    from fedrevive.comparison import conclude, run_entries
+
+    def open_store(entry: Entry) -> RunStore:
+        return open_run(entry.config, entry.folder(folder), download=download)
+
+    lanes, workers = side_by_side(entries[0].config, len(entries))
+    with ComparisonProgress(entries) as progress:
+        run_entries(
+            sorted(
+                entries, key=lambda entry: entry.config.algorithm.name != "fedrevive"
+            ),  # the longest first
+            open_store,
+            lanes=lanes,
+            workers=workers,
+            cpus=available_cpus(),
+            download=download,
+            interrupted=interrupts,
+            ready=interrupts.install,
+            observe=progress.show,
+        )
+    if interrupts():
+        print(f"stopped; go on with: fedrevive resume {folder}", file=sys.stderr)
+        raise typer.Exit(interrupts.exit_code)
+    outcome = conclude(folder, entries)
+    if as_json:
+        print(json.dumps({"dir": str(folder), "target": outcome.target, "rows": outcome.rows}))
+    else:
+        _show(folder, outcome)
+
+
+def _show(folder: Path, outcome: Outcome) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    origin = "95 % of the best mean" if outcome.target_is_auto else "evaluation.target_accuracy"
+    table = Table(
+        title="Test accuracy: mean of the last 10 evaluations, mean over seeds, 95 % interval",
+        caption=f"target {outcome.target:.3f} ({origin}); difference: to the first row, seed by seed; "
+        "work in 10^12 operations",
+    )
+    columns = (
+        "algorithm",
+        "seeds",
+        "final",
+        "difference",
+        "AUC",
+        "time to target",
+        "client work",
+        "server work",
+        "real s",
+    )
+    for name in columns:
+        table.add_column(name, justify="left" if name == "algorithm" else "right")
+    for row in outcome.rows:
+        table.add_row(
+            row["label"],
+            str(row["seeds"]),
+            _interval(row["final_accuracy"]),
+            _interval(row["difference"], signed=True) if row["difference"] else "-",
+            _interval(row["auc"]),
+            _target(row),
+            f"{row['client_flops'] / 1e12:.2f}",
+            f"{row['server_flops'] / 1e12:.2f}",
+            f"{row['wall_seconds']:.1f}",
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"table {folder / 'comparison.parquet'}\npicture {folder / 'accuracy.png'}", soft_wrap=True)
+
+
+def _interval(interval: dict[str, float | None], *, signed: bool = False) -> str:
+    mean, low, high = (interval[name] for name in ("mean", "low", "high"))
+    if mean is None:
+        return "-"
+    text = f"{mean:+.3f}" if signed else f"{mean:.3f}"
+    return text if low is None or high is None else f"{text} ± {(high - low) / 2:.3f}"
+
+
+def _target(row: dict[str, Any]) -> str:
+    mean = row["time_to_target"]["mean"]
+    missed = f" ({row['censored']} never)" if row["censored"] else ""
+    return "never" if mean is None else f"{mean:.2f}{missed}"

@@ -1,0 +1,82 @@
+"""From a configuration to a finished run folder: what `run`, `resume` and `compare` share. Imports torch lazily."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedrevive.cli import preflight
+from fedrevive.results.store import RunStore
+from fedrevive.settings import ExperimentConfig
+from fedrevive.settings.identity import run_id
+from fedrevive.tasks import check_data
+
+if TYPE_CHECKING:
+    from fedrevive.simulation.records import Record
+
+
+def open_run(config: ExperimentConfig, folder: Path, *, download: bool = False) -> RunStore:
+    """Check what can be checked without torch, then create or continue the run folder and take its lock.
+
+    Raises:
+        UserError: data or CPUs are missing, or the folder cannot be used; nothing was created.
+    """
+    preflight.workers(config)
+    if not download:
+        check_data(config.task)
+    return RunStore.open(folder, manifest=manifest(config))
+
+
+def manifest(config: ExperimentConfig) -> dict[str, Any]:
+    """What identifies a run and where it was made."""
+    return {
+        "kind": "run",
+        "run_id": run_id(config),
+        "config": config.model_dump(mode="json"),
+        "seed": config.seed,
+        "versions": preflight.versions(),
+        "lane": preflight.lane(),
+        "command": preflight.command_line(),
+        "created_at": time.time(),
+    }
+
+
+def records(
+    config: ExperimentConfig,
+    store: RunStore,
+    *,
+    download: bool,
+    interrupted: Callable[[], bool],
+    ready: Callable[[], None],
+) -> Iterator[Record]:
+    """Run one experiment on its own executor.
+
+    Args:
+        config: the experiment.
+        store: its folder.
+        download: fetch missing data.
+        interrupted: asked after every arrival.
+        ready: called once the executor is up (libraries may have set signal handlers meanwhile).
+    """
+    from fedrevive.core.process import configure_process
+    from fedrevive.experiment import run_experiment
+    from fedrevive.tasks import load_task
+
+    configure_process()
+    data = load_task(config.task, config.seed, download)
+    if config.compute.executor == "inline":
+        from fedrevive.assemble import client_trainer, server
+        from fedrevive.simulation.executor import InlineExecutor
+
+        ready()
+        executor = InlineExecutor(server(config), client_trainer(config, data))
+        yield from run_experiment(config, store, executor, interrupted=interrupted)
+        return
+    from fedrevive.runtime.launch import executor_lanes
+
+    workers = preflight.workers(config)
+    with executor_lanes(config, data, lanes=1, workers=workers, cpus=preflight.available_cpus()) as (make,):
+        ready()
+        yield from run_experiment(config, store, make(config, data), interrupted=interrupted)

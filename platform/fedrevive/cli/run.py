@@ -1,0 +1,147 @@
+"""`fedrevive run` and `fedrevive resume`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fedrevive.settings import ExperimentConfig
+
+SOURCE_HELP = "A preset's name or a YAML file, then overrides such as server.lr=0.05."
+Arguments = Annotated[list[str] | None, typer.Argument(metavar="[PRESET|FILE] [a.b=c ...]", help=SOURCE_HELP)]
+ExecutorOption = Annotated[
+    str | None, typer.Option("--executor", metavar="inline|ray", help="compute.executor")
+]
+WorkersOption = Annotated[
+    str | None, typer.Option("--workers", metavar="N|auto", help="compute.workers: client actors")
+]
+OutputOption = Annotated[str | None, typer.Option("--output", metavar="DIR", help="Results folder.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on the last line of standard output.")
+]
+DownloadOption = Annotated[bool, typer.Option("--download", help="Fetch public data that is missing.")]
+
+
+def run(
+    arguments: Arguments = None,
+    executor: ExecutorOption = None,
+    workers: WorkersOption = None,
+    output: OutputOption = None,
+    download: DownloadOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one experiment: fedrevive run digits algorithm.teacher_capacity=4"""
+    from fedrevive.cli.execution import open_run
+    from fedrevive.settings.identity import run_id
+
+    config = configuration(arguments, executor=executor, workers=workers, output=output)
+    folder = Path(config.output) if config.output else Path("results") / f"{config.name}-{run_id(config)}"
+    with open_run(config, folder, download=download) as store:
+        carry_out(config, store, download=download, as_json=as_json)
+
+
+def resume(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A run's or a comparison's folder.")],
+    executor: ExecutorOption = None,
+    workers: WorkersOption = None,
+    download: DownloadOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with an interrupted run or comparison; any executor and number of workers may be used."""
+    from fedrevive.cli import preflight
+    from fedrevive.results.comparison_folder import is_comparison
+    from fedrevive.results.store import RunStore
+    from fedrevive.settings.loading import with_compute
+    from fedrevive.tasks import check_data
+
+    flags = compute_flags(executor, workers)
+    if is_comparison(directory):
+        from fedrevive.cli.compare import resume_comparison
+
+        resume_comparison(directory, flags, download=download, as_json=as_json)
+        return
+    with RunStore.attach(directory) as store:
+        config = with_compute(ExperimentConfig.model_validate(store.manifest["config"]), flags)
+        preflight.workers(config)
+        if not download and not store.finished:
+            check_data(config.task)
+        if (store.manifest["lane"], store.manifest["versions"]) != (preflight.lane(), preflight.versions()):
+            print(
+                "note: other hardware or package versions than at the start; the last bits may differ",
+                file=sys.stderr,
+            )
+        carry_out(config, store, download=download, as_json=as_json)
+
+
+def configuration(arguments: list[str] | None, **flags: str | None) -> ExperimentConfig:
+    """The configuration a command line asks for; flags are aliases of `compute.*` and `output`."""
+    from fedrevive.settings.loading import load, split_words
+
+    source, overrides = split_words(arguments or [])
+    named = compute_flags(flags.pop("executor", None), flags.pop("workers", None))
+    named |= {key: value for key, value in flags.items() if value is not None}
+    return load(source, overrides, named)
+
+
+def compute_flags(executor: str | None, workers: str | None) -> dict[str, Any]:
+    """`--executor` and `--workers` as dotted fields."""
+    from fedrevive.settings.yaml_reader import read_scalar
+
+    flags = {"compute.executor": executor, "compute.workers": workers and read_scalar(workers)}
+    return {path: value for path, value in flags.items() if value is not None}
+
+
+def carry_out(config: ExperimentConfig, store: Any, *, download: bool, as_json: bool) -> None:
+    """Run to the end, or to the snapshot an interruption asked for, and print the outcome."""
+    from fedrevive.cli.execution import records
+    from fedrevive.cli.interrupts import Interrupts
+    from fedrevive.cli.progress import RunProgress
+
+    if store.finished:
+        print(f"already complete: {store.directory}", file=sys.stderr)
+    else:
+        interrupts = Interrupts()
+        interrupts.install()
+        with RunProgress(config) as progress:
+            for record in records(
+                config, store, download=download, interrupted=interrupts, ready=interrupts.install
+            ):
+                progress.show(record)
+        if not store.finished:
+            print(f"stopped; go on with: fedrevive resume {store.directory}", file=sys.stderr)
+            raise typer.Exit(interrupts.exit_code)
+    outcome = {"dir": str(store.directory), **store.manifest["summary"], "hashes": store.manifest["hashes"]}
+    if as_json:
+        print(json.dumps(outcome))
+    else:
+        show_outcome(config, outcome)
+
+
+def show_outcome(config: ExperimentConfig, outcome: dict[str, Any]) -> None:
+    """A finished run as a small table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    def number(name: str, digits: int) -> str:
+        value = outcome[name]
+        return "-" if value is None else f"{value:.{digits}f}"
+
+    table = Table(title=f"{config.name}: {config.algorithm.name}, seed {config.seed}", show_header=False)
+    rows = [
+        ("final accuracy (last 10 evaluations)", number("final_accuracy", 4)),
+        ("best accuracy", number("best_accuracy", 4)),
+        ("area under the curve", number("auc", 4)),
+        ("time to target", number("time_to_target", 2)),
+        ("arrivals, versions", f"{outcome['arrivals']}, {outcome['versions']}"),
+        ("virtual time", number("virtual_time", 2)),
+        ("real seconds", number("wall_seconds", 1)),
+        *((f"hash of {name}", value[:16]) for name, value in outcome["hashes"].items()),
+        ("results", outcome["dir"]),
+    ]
+    for name, value in rows:
+        table.add_row(name, value)
+    Console().print(table)

@@ -1,0 +1,22 @@
+"""`client`: what a client does with the model it receives."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from fedrevive.settings.section import Section
+
+
+class ClientSettings(Section):
+    """Local training: a fresh optimiser for every job, shuffled passes over the client's own samples."""
+
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Local optimiser, fresh for each job. Published example: adam."""
+    lr: float = Field(1e-3, gt=0, le=100)
+    """Local learning rate, > 0. Ours (published example: 3e-4 on CIFAR-10)."""
+    batch_size: int = Field(32, ge=1, le=65536)
+    """Samples per step; batches run across passes, so each is full. Paper: 32."""
+    local_steps: int = Field(25, ge=1, le=1_000_000)
+    """Optimiser steps per job. Paper: 25."""

@@ -1,0 +1,133 @@
+"""The whole configuration: one experiment = one `ExperimentConfig` (its seed included)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fedrevive.settings.algorithm import AlgorithmSettings, FedReviveSettings
+from fedrevive.settings.client import ClientSettings
+from fedrevive.settings.delays import DelaySettings, FedReviveDefaultDelays
+from fedrevive.settings.model import CnnSettings, ModelSettings
+from fedrevive.settings.section import Section
+from fedrevive.settings.task import DigitsTask, TaskSettings
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+class ServerSettings(Section):
+    """Slots, aggregation and step size of the server."""
+
+    concurrency: int = Field(20, ge=1, le=1_000_000)
+    """K: clients training at any virtual time, 1..N. Ours (paper: 100 of 1000)."""
+    updates_per_version: Literal["auto"] | Annotated[int, Field(ge=1, le=1_000_000)] = "auto"
+    """B: updates averaged into one version; auto = 1, or K for fedavg. Paper: 1 (FedRevive)."""
+    lr: float = Field(0.1, gt=0, le=100)
+    """Server learning rate eta_s (FedAsync: alpha), > 0. Published example: 0.1 (FedRevive)."""
+
+
+class StopSettings(Section):
+    """When a run ends: the first condition met; at least one is required."""
+
+    arrivals: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    """Accepted uploads, >= 1."""
+    virtual_time: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """Virtual time units, > 0; an upload due later is not accepted. Published: 200 (default delays), 100 (shifted)."""
+    target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Validation accuracy (moving average of 10 evaluations) at which to stop, in (0, 1]."""
+
+
+class EvaluationSettings(Section):
+    """How often the server model is measured, and the accuracy that `time_to_target` refers to."""
+
+    every_arrivals: int = Field(10, ge=1, le=1_000_000_000)
+    """Arrivals between two evaluations (cohort algorithms: every version). Published example: 10."""
+    target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Test accuracy whose first crossing (moving average of 10 evaluations) is reported as time_to_target; null = not reported. Ours."""
+
+
+class SnapshotSettings(Section):
+    """How often a run saves what `resume` needs. Never part of the results."""
+
+    every_arrivals: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    """Arrivals between two snapshots; null = by real time only. Ours."""
+    every_seconds: float = Field(20.0, gt=0, le=1e6)
+    """Real seconds between two snapshots, > 0. Ours."""
+
+
+class ComputeSettings(Section):
+    """Where the work runs. `executor` and `workers` never change a result."""
+
+    executor: Literal["inline", "ray"] = "ray"
+    """inline: everything in this process (reference, debugger); ray: clients and server as Ray actors. Ours."""
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"
+    """Client actors; auto = the CPUs of this machine. Ours."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of the server (distillation); auto = cuda when there is one. Ours."""
+    client_device: Literal["cpu", "cuda"] = "cpu"
+    """Device of local training and evaluation. Ours."""
+
+
+class ExperimentConfig(Section):
+    """Everything a run depends on."""
+
+    name: str = Field("experiment", pattern=NAME_PATTERN)
+    """Name of the experiment (letters, digits, dot, underscore, hyphen; at most 64)."""
+    seed: int = Field(0, ge=0, le=2**63 - 1)
+    """Seed of every random stream."""
+    task: TaskSettings = Field(default_factory=DigitsTask)
+    """The federated problem."""
+    model: ModelSettings = Field(default_factory=CnnSettings)
+    """The network."""
+    client: ClientSettings = Field(default_factory=ClientSettings)
+    """Local training."""
+    delays: DelaySettings = Field(default_factory=FedReviveDefaultDelays)
+    """Virtual delays."""
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    """Concurrency and aggregation."""
+    algorithm: AlgorithmSettings = Field(default_factory=FedReviveSettings)
+    """The server's rule."""
+    stop: StopSettings = Field(default_factory=StopSettings)
+    """When to stop."""
+    evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
+    """When to evaluate."""
+    snapshots: SnapshotSettings = Field(default_factory=SnapshotSettings)
+    """When to save resume state."""
+    compute: ComputeSettings = Field(default_factory=ComputeSettings)
+    """Where to run."""
+    output: Annotated[str, Field(min_length=1)] | None = None
+    """Results folder; null = results/<name>-<run id>."""
+
+    @property
+    def updates_per_version(self) -> int:
+        """B with `auto` resolved."""
+        if self.server.updates_per_version != "auto":
+            return self.server.updates_per_version
+        return self.server.concurrency if self.algorithm.name == "fedavg" else 1
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        stop, server = self.stop, self.server
+        if stop.arrivals is None and stop.virtual_time is None and stop.target_accuracy is None:
+            raise ValueError(
+                "stop: no stop condition; set at least one of stop.arrivals, stop.virtual_time, stop.target_accuracy"
+            )
+        if server.concurrency > self.task.clients:
+            raise ValueError(
+                f"server.concurrency: {server.concurrency} exceeds task.clients={self.task.clients}; "
+                "lower the first or raise the second"
+            )
+        if self.algorithm.name == "fedavg" and self.updates_per_version != server.concurrency:
+            raise ValueError(
+                f"server.updates_per_version: {server.updates_per_version} does not fit fedavg, whose cohort is "
+                f"server.concurrency={server.concurrency}; use auto"
+            )
+        if self.algorithm.name == "fedasync" and self.updates_per_version != 1:
+            raise ValueError(
+                f"server.updates_per_version: {server.updates_per_version} does not fit fedasync, which applies "
+                "every update; use auto or 1"
+            )
+        if self.algorithm.name == "fedasync" and server.lr > 1:
+            raise ValueError(f"server.lr: {server.lr} is fedasync's alpha; it must be in (0, 1]")
+        return self

@@ -1,0 +1,133 @@
+"""From raw values to an `ExperimentConfig`, and from pydantic's findings to our one-line errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from fedrevive.settings.errors import UserError, did_you_mean, shown
+from fedrevive.settings.experiment import ExperimentConfig
+from fedrevive.settings.section import Section
+from fedrevive.settings.sections import SectionField, not_a_section, section_field
+
+_TYPES = {
+    "int_type": "an integer",
+    "float_type": "a number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+}
+_BOUNDS = {
+    "greater_than": "> {gt}",
+    "greater_than_equal": ">= {ge}",
+    "less_than": "< {lt}",
+    "less_than_equal": "<= {le}",
+    "multiple_of": "a multiple of {multiple_of}",
+    "string_too_short": "text of at least {min_length} character",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "string_unicode": "valid text",
+    "finite_number": "a finite number",
+}
+
+
+def validated(values: dict[str, Any], places: Mapping[str, str]) -> ExperimentConfig:
+    """Check raw values.
+
+    Args:
+        values: nested values with every discriminator present.
+        places: dotted path -> where it was written, for paths that come from a file.
+
+    Raises:
+        UserError: the first problem, with the number of further ones.
+    """
+    try:
+        return ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    groups: dict[str, list[ErrorDetails]] = {}
+    for details in found:  # the alternatives of one field are reported one by one
+        groups.setdefault(_located(details["loc"]).path, []).append(details)
+    first = next(iter(groups.values()))
+    message = _message(_located(first[0]["loc"]), first)
+    place = places.get(message.partition(":")[0], "")
+    raise UserError(message, place=place, more=len(groups) - 1) from None
+
+
+class _Location(NamedTuple):
+    path: str
+    owner: type[Section]
+    """Model that holds the field."""
+    above: SectionField | None
+    """How that model was chosen."""
+    section: SectionField | None
+    """The field itself, when it is a section."""
+    name: str
+
+
+def _located(loc: tuple[int | str, ...]) -> _Location:
+    """Pydantic's location without the tags it adds for alternatives."""
+    owner: type[Section] = ExperimentConfig
+    above: SectionField | None = None
+    section: SectionField | None = None
+    model: type[Section] | None = ExperimentConfig
+    names: list[str] = []
+    remaining = [str(item) for item in loc]
+    while remaining and model is not None:
+        owner, above = model, section
+        names.append(remaining.pop(0))
+        section = section_field(owner, names[-1])
+        if section is None:
+            break
+        kind = remaining.pop(0) if remaining and len(section.kinds) > 1 else section.default
+        model = section.kinds.get(kind)
+    return _Location(".".join(names), owner, above, section, names[-1] if names else "")
+
+
+def _message(at: _Location, errors: list[ErrorDetails]) -> str:
+    details = errors[0]
+    kind, value, context = details["type"], details["input"], details.get("ctx", {})
+    if kind == "value_error":
+        return f"{at.path}: {context['error']}" if at.path else str(context["error"])
+    if kind == "extra_forbidden":
+        return _unknown_field(at)
+    if kind.startswith("union_tag") and at.section is not None and isinstance(value, dict):
+        known = at.section.kinds
+        got = value.get(str(at.section.discriminator))
+        return f"{at.path}.{at.section.discriminator}: {_one_of(got, known)}"
+    if at.section is not None:
+        return not_a_section(at.path, value, at.section)
+    return f"{at.path}: {_leaf(at, value, errors)}"
+
+
+def _unknown_field(at: _Location) -> str:
+    if "." in at.name:
+        return f"{at.path}: dotted names belong on the command line and in per_algorithm; nest them in a file"
+    if at.above is not None and at.above.discriminator is not None:
+        chosen = str(at.owner.model_fields[at.above.discriminator].default)
+        having = [kind for kind, model in at.above.kinds.items() if at.name in model.model_fields]
+        if having:
+            section = at.path.rpartition(".")[0]
+            return f"{at.path}: not a field of {section}.{at.above.discriminator}={chosen}; {', '.join(having)} has it"
+    known = list(at.owner.model_fields)
+    near = did_you_mean(at.name, known)
+    return f"{at.path}: unknown field{near or '; known: ' + ', '.join(known)}"
+
+
+def _leaf(at: _Location, value: Any, errors: list[ErrorDetails]) -> str:
+    annotation = at.owner.model_fields[at.name].annotation
+    if get_origin(annotation) is Literal:
+        return _one_of(value, map(str, get_args(annotation)))
+    bounds = [_BOUNDS[e["type"]].format(**e.get("ctx", {})) for e in errors if e["type"] in _BOUNDS]
+    types = [_TYPES[e["type"]] for e in errors if e["type"] in _TYPES]
+    literals = [str(e["ctx"]["expected"]) for e in errors if e["type"] == "literal_error"]
+    if bounds:
+        return f"{shown(value)} is not allowed; must be {' or '.join(bounds + literals)}"
+    return f"{shown(value)} is not {' or '.join(types + literals)}"
+
+
+def _one_of(value: Any, known: Iterable[str]) -> str:
+    names = list(known)
+    hint = did_you_mean(value, names) if isinstance(value, str) and value not in names else ""
+    return f"{shown(value)} is not allowed; must be one of {', '.join(names)}{hint}"
