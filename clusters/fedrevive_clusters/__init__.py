@@ -1,1 +1,1 @@
-"""Launch files for clusters (built by a later milestone; the root exists so that the wheel layout is fixed)."""
+"""Launch files for clusters. Empty so far; the source root and its place in the wheel are fixed."""

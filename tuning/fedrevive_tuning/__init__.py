@@ -1,1 +1,1 @@
-"""Search spaces, trials and export on Ray Tune (built by a later milestone; the root exists so that the wheel layout is fixed)."""
+"""Search spaces, trials and export on Ray Tune. Empty so far; the source root and its place in the wheel are fixed."""

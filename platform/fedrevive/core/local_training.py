@@ -76,7 +76,9 @@ def train_client(
     size = settings.batch_size
     for start in range(0, len(labels), size):
         model.gradient.zero_()
-        batch_loss = functional.cross_entropy(model.module(images[start : start + size]), labels[start : start + size])
+        batch_loss = functional.cross_entropy(
+            model.module(images[start : start + size]), labels[start : start + size]
+        )
         batch_loss.backward()  # type: ignore[no-untyped-call]
         if anchor is not None:
             model.gradient.add_(model.parameters - anchor, alpha=proximal)

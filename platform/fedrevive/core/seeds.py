@@ -52,7 +52,12 @@ def philox(seed: int, purpose: Purpose, client: ArrayLike, nth: ArrayLike, block
         block: for more than four words per counter.
     """
     first, second = np.broadcast_arrays(np.asarray(nth, np.uint64), np.asarray(client, np.uint64))
-    words = [first.copy(), second.copy(), np.full(first.shape, block, np.uint64), np.zeros(first.shape, np.uint64)]
+    words = [
+        first.copy(),
+        second.copy(),
+        np.full(first.shape, block, np.uint64),
+        np.zeros(first.shape, np.uint64),
+    ]
     key = [int(seed), int(purpose)]
     with np.errstate(over="ignore"):  # arithmetic is modulo 2**64 by design; numpy warns for scalars
         for round_number in range(_ROUNDS):
@@ -72,7 +77,7 @@ def uniform(words: UInt64) -> Float64:
 def normal(words: UInt64) -> Float64:
     """Standard normal doubles by Box-Muller from pairs of words: [..., 2] -> [...]."""
     u = uniform(words)
-    return np.sqrt(-2.0 * np.log(u[..., 0])) * np.cos(2.0 * np.pi * u[..., 1])  # type: ignore[no-any-return]
+    return np.sqrt(-2.0 * np.log(u[..., 0])) * np.cos(2.0 * np.pi * u[..., 1])
 
 
 def derived_seed(seed: int, purpose: Purpose, client: int = 0, nth: int = 0) -> int:

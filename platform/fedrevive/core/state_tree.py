@@ -28,7 +28,9 @@ def encode(tree: Any) -> tuple[Any, Arrays]:
     return _encode(tree, arrays), arrays
 
 
-def decode(structure: Any, arrays: Mapping[str, NDArray[np.generic]], types: Iterable[type], device: torch.device) -> Any:
+def decode(
+    structure: Any, arrays: Mapping[str, NDArray[np.generic]], types: Iterable[type], device: torch.device
+) -> Any:
     """Rebuild what `encode` split.
 
     Args:

@@ -196,7 +196,7 @@ class RayExecutor:
         try:
             result = ray.get(sentinel)
         except RayTaskError as error:
-            raise error.as_instanceof_cause() from None
+            raise error.as_instanceof_cause() from None  # type: ignore[no-untyped-call]
         except RayError as error:
             self._replace(call.worker, error)
             return
@@ -232,12 +232,13 @@ class RayExecutor:
 
     def _server_results(self, references: list[Any]) -> list[Any]:
         try:
-            return ray.get(references)  # type: ignore[no-any-return]
+            return ray.get(references)
         except RayTaskError as error:
-            raise error.as_instanceof_cause() from None
+            raise error.as_instanceof_cause() from None  # type: ignore[no-untyped-call]
         except RayActorError as error:
             raise UserError(
-                f"compute: the server actor died ({type(error).__name__}); the run can be resumed", exit_code=5
+                f"compute: the server actor died ({type(error).__name__}); the run can be resumed",
+                exit_code=5,
             ) from None
 
 

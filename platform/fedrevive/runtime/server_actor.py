@@ -24,7 +24,9 @@ class ServerActor:
         self._server = server(config)
         return self._server.snapshot(), os.getpid()
 
-    def apply(self, base: ModelSnapshot, update: ClientUpdate, sequence: int) -> tuple[ModelSnapshot, AppliedUpdate]:
+    def apply(
+        self, base: ModelSnapshot, update: ClientUpdate, sequence: int
+    ) -> tuple[ModelSnapshot, AppliedUpdate]:
         """Accept one upload: the new model and what happened."""
         assert self._server is not None
         return self._server.apply(base, update, sequence)

@@ -64,7 +64,6 @@ def ray_session(*, cpus: int, object_store_bytes: int) -> Iterator[None]:
         logging_level=logging.ERROR,
         configure_logging=True,
         object_store_memory=max(SMALLEST_STORE, object_store_bytes),
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
     )
     try:
         yield

@@ -54,7 +54,9 @@ def _nanoseconds(units: Float64) -> Int64:
     return np.rint(units * NANOSECONDS).astype(np.int64)
 
 
-def _phases(settings: DelaySettings, seed: int, client: Int64, nth: Int64) -> tuple[Float64 | float, Float64, Float64]:
+def _phases(
+    settings: DelaySettings, seed: int, client: Int64, nth: Int64
+) -> tuple[Float64 | float, Float64, Float64]:
     """Download, training and upload in time units; training is [jobs, clients]."""
     noise = philox(seed, Purpose.TRAINING_TIME, client, nth)  # [jobs, clients, 4]
     static = uniform(philox(seed, Purpose.CLIENT_SPEED, client, 0))  # [1, clients, 4]
@@ -80,7 +82,7 @@ def _spread(seed: int, client: Int64, nth: Int64, half_width: float) -> Float64:
 
 def _exponential(words: NDArray[np.uint64]) -> Float64:
     """Exp(1) from the first word."""
-    return -np.log(uniform(words[..., 0]))  # type: ignore[no-any-return]
+    return -np.log(uniform(words[..., 0]))
 
 
 def _training(settings: DelaySettings) -> Callable[[NDArray[np.uint64], Float64], Float64]:
@@ -107,7 +109,9 @@ def _training(settings: DelaySettings) -> Callable[[NDArray[np.uint64], Float64]
         case "pareto":
             shape, cap = settings.shape, settings.cap
             scale = mean * (shape - 1) / shape
-            return lambda words, static: np.minimum(scale * uniform(words[..., 0]) ** (-1 / shape), cap * mean)
+            return lambda words, static: np.minimum(
+                scale * uniform(words[..., 0]) ** (-1 / shape), cap * mean
+            )
         case "two_speed":
             share, factor = settings.slow_share, settings.slow_factor
             return lambda words, static: np.where(

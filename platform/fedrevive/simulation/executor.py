@@ -62,7 +62,9 @@ class Executor(Protocol):
     def capture(self) -> tuple[ServerCapture, dict[int, ModelSnapshot]]:
         """Server state now, and the base models of all tasks in flight by arrivals at dispatch."""
 
-    def restore(self, server: ServerCapture, arrivals: int, bases: dict[int, ModelSnapshot], tasks: list[ClientTask]) -> None:
+    def restore(
+        self, server: ServerCapture, arrivals: int, bases: dict[int, ModelSnapshot], tasks: list[ClientTask]
+    ) -> None:
         """Continue after `arrivals` uploads with `tasks` in flight, each from its own base."""
 
     def current_model(self) -> ModelSnapshot:
@@ -134,7 +136,9 @@ class InlineExecutor:
     def capture(self) -> tuple[ServerCapture, dict[int, ModelSnapshot]]:
         return self._server.capture(), self._bases.held()
 
-    def restore(self, server: ServerCapture, arrivals: int, bases: dict[int, ModelSnapshot], tasks: list[ClientTask]) -> None:
+    def restore(
+        self, server: ServerCapture, arrivals: int, bases: dict[int, ModelSnapshot], tasks: list[ClientTask]
+    ) -> None:
         self._current = self._server.restore(server)
         self._arrivals = arrivals
         for task in tasks:

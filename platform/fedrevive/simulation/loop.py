@@ -123,7 +123,9 @@ def _finished(config: ExperimentConfig, timeline: Timeline, run: _Run) -> bool:
     return sum(run.validation) / WINDOW >= stop.target_accuracy
 
 
-def _evaluation_due(config: ExperimentConfig, timeline: Timeline, cohort_complete: bool, dispatch: Dispatch) -> bool:
+def _evaluation_due(
+    config: ExperimentConfig, timeline: Timeline, cohort_complete: bool, dispatch: Dispatch
+) -> bool:
     """Cohort algorithms are measured at every version, the others every so many arrivals."""
     if dispatch == "cohort":
         return cohort_complete and timeline.arrivals % config.server.concurrency == 0

@@ -28,7 +28,9 @@ class Server:
         """The current model as clients receive it."""
         return ModelSnapshot(self._state.version, self._state.model.to("cpu", copy=True).numpy())
 
-    def apply(self, base: ModelSnapshot, update: ClientUpdate, sequence: int) -> tuple[ModelSnapshot, AppliedUpdate]:
+    def apply(
+        self, base: ModelSnapshot, update: ClientUpdate, sequence: int
+    ) -> tuple[ModelSnapshot, AppliedUpdate]:
         """Accept one upload and return the new model and what happened.
 
         Raises:
@@ -53,4 +55,3 @@ class Server:
         """Continue from a captured state; returns the current model."""
         self._state = decode(capture.structure, capture.arrays, STATE_TYPES, self._device)
         return self.snapshot()
-

@@ -12,14 +12,12 @@ from array import array
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-
 from fedrevive.algorithms.server_algorithm import Dispatch
 from fedrevive.core.messages import ClientTask
 from fedrevive.core.seeds import Purpose, philox
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.delays import DelaySettings
 from fedrevive.simulation.delays import sample_durations
-
 
 _TRAINED, _ARRIVED = 0, 1
 _BLOCK = 8192

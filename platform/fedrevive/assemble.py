@@ -1,0 +1,151 @@
+"""From a configuration to working parts: the only place where settings select code."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedrevive.algorithms import build_algorithm
+from fedrevive.algorithms.server_algorithm import ServerContext
+from fedrevive.core.evaluation import measure
+from fedrevive.core.local_training import ClientData, normalised, train_client
+from fedrevive.core.messages import ClientTask, ClientUpdate, FloatVector
+from fedrevive.core.model_state import FlatModel
+from fedrevive.settings import ExperimentConfig
+from fedrevive.settings.errors import UserError
+from fedrevive.simulation.executor import timed_evaluation
+from fedrevive.simulation.records import Evaluation
+from fedrevive.simulation.server import Server
+from fedrevive.tasks import task_info
+from fedrevive.tasks.federated import FederatedData, Split
+from fedrevive.tasks.models import build_model, forward_flops
+
+
+def new_model(config: ExperimentConfig, device: torch.device | str) -> FlatModel:
+    """The experiment's network with its initial weights (the same in every process)."""
+    return build_model(config.model, task_info(config.task), config.seed, device)
+
+
+def server_device(config: ExperimentConfig) -> torch.device:
+    """Where the server computes.
+
+    Raises:
+        UserError: cuda was asked for and there is none (exit code 5).
+    """
+    wanted = config.compute.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError("compute.device: cuda, but torch sees no GPU; use auto or cpu", exit_code=5)
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def server_context(config: ExperimentConfig, device: torch.device) -> ServerContext:
+    """What an algorithm needs to know of the experiment."""
+    info = task_info(config.task)
+    model = new_model(config, device)
+    return ServerContext(
+        new_model=lambda: new_model(config, device),
+        initial_model=model.vector.clone(),
+        spec=model.spec,
+        input_shape=info.input_shape,
+        classes=info.classes,
+        mean=info.mean,
+        std=info.std,
+        forward_flops=forward_flops(model, info),
+        device=device,
+        seed=config.seed,
+    )
+
+
+def server(config: ExperimentConfig) -> Server:
+    """The server of an experiment, at version 0."""
+    device = server_device(config)
+    return Server(build_algorithm(config, server_context(config, device)), device)
+
+
+def client_trainer(config: ExperimentConfig, data: FederatedData) -> ClientTrainer:
+    """The client side of an experiment.
+
+    Raises:
+        UserError: compute.client_device is cuda and there is none (exit code 5).
+    """
+    if config.compute.client_device == "cuda" and not torch.cuda.is_available():
+        raise UserError("compute.client_device: cuda, but torch sees no GPU; use cpu", exit_code=5)
+    device = torch.device(config.compute.client_device)
+    info = data.info
+    mean, std = torch.tensor(info.mean, device=device), torch.tensor(info.std, device=device)
+    clients = ClientData(
+        images=_channels_last(data.train).to(device),
+        labels=_tensor(data.train.labels).to(device),
+        client_indices=_tensor(data.client_indices).to(device),
+        mean=mean,
+        std=std,
+    )
+    return ClientTrainer(
+        config=config,
+        model=new_model(config, device),
+        data=clients,
+        test=_measured(data.test, clients),
+        validation=_measured(data.validation, clients),
+    )
+
+
+@dataclass(frozen=True)
+class ClientTrainer:
+    """Trains any client and measures any server model; one module, data loaded once."""
+
+    config: ExperimentConfig
+    model: FlatModel
+    data: ClientData
+    test: tuple[Tensor, Tensor]
+    validation: tuple[Tensor, Tensor]
+
+    def train(self, base: FloatVector, task: ClientTask) -> ClientUpdate:
+        """Train one client from `base` [P + S]."""
+        algorithm = self.config.algorithm
+        return train_client(
+            self.model,
+            base,
+            self.data,
+            task,
+            self.config.client,
+            seed=self.config.seed,
+            proximal=algorithm.proximal if algorithm.name == "fedasync" else 0.0,
+        )
+
+    def evaluate(self, model: FloatVector) -> Evaluation:
+        """Measure a server model [P + S] on the test and validation splits."""
+        self.model.load(_tensor(model))
+        return timed_evaluation(
+            lambda: (measure(self.model, *self.test), measure(self.model, *self.validation)),
+        )
+
+
+def forward_work(config: ExperimentConfig) -> tuple[int, tuple[int, int, int]]:
+    """Operations of one sample's forward pass, and its shape (C, H, W)."""
+    info = task_info(config.task)
+    return forward_flops(new_model(config, "cpu"), info), info.input_shape
+
+
+def client_flops(config: ExperimentConfig) -> float:
+    """Operations of one client job: forward and backward (2 forwards) of every sample."""
+    return 3.0 * forward_work(config)[0] * config.client.local_steps * config.client.batch_size
+
+
+def _measured(split: Split, clients: ClientData) -> tuple[Tensor, Tensor]:
+    images = normalised(_channels_last(split).to(clients.images.device), clients.mean, clients.std)
+    return images, _tensor(split.labels).to(clients.images.device)
+
+
+def _channels_last(split: Split) -> Tensor:
+    return _tensor(split.images).permute(0, 2, 3, 1).contiguous()
+
+
+def _tensor(array: NDArray) -> Tensor:  # type: ignore[type-arg]
+    """A tensor over `array` without a copy; arrays from the object store are read-only and are only read here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)

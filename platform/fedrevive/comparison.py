@@ -1,0 +1,195 @@
+"""Several algorithms and seeds on one timeline per seed: run side by side, then set beside each other.
+
+A comparison's folder holds `manifest.json` (what is compared), `runs/<run_id>/` (ordinary run folders), and at the
+end `comparison.parquet` and `accuracy.png`. Runs that are already complete are kept, so starting it again goes on.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedrevive.assemble import client_trainer, server
+from fedrevive.core.process import configure_process
+from fedrevive.experiment import run_experiment
+from fedrevive.results.comparison_folder import Entry
+from fedrevive.results.figures import accuracy_figure
+from fedrevive.results.reading import read_table
+from fedrevive.results.statistics import comparison_rows
+from fedrevive.results.store import RunStore
+from fedrevive.results.tables import read_runs, summary, write_runs
+from fedrevive.settings import ExperimentConfig
+from fedrevive.simulation.delays import NANOSECONDS
+from fedrevive.simulation.executor import Executor, InlineExecutor
+from fedrevive.simulation.records import Record
+from fedrevive.tasks import load_task
+from fedrevive.tasks.federated import FederatedData
+
+TABLE, FIGURE = "comparison.parquet", "accuracy.png"
+AUTO_TARGET = 0.95
+"""Without evaluation.target_accuracy, the target is this share of the best mean final accuracy. Ours."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished comparison says."""
+
+    rows: list[dict[str, Any]]
+    """One per label, see `results.statistics.comparison_rows`; differences are to the first label."""
+    target: float
+    """Accuracy behind time_to_target."""
+    target_is_auto: bool
+
+
+ExecutorFactory = Callable[[ExperimentConfig, FederatedData], Executor]
+Observer = Callable[[Entry, Record], None]
+
+
+def run_entries(
+    entries: Sequence[Entry],
+    open_store: Callable[[Entry], RunStore],
+    *,
+    lanes: int,
+    workers: int,
+    cpus: int,
+    download: bool,
+    interrupted: Callable[[], bool],
+    ready: Callable[[], None],
+    observe: Observer,
+) -> None:
+    """Carry out all runs that are not complete yet; returns early when interrupted.
+
+    Args:
+        entries: the runs; the expensive ones should stand first.
+        open_store: opens an entry's run folder.
+        lanes: runs side by side on Ray; inline runs go one after the other.
+        workers: client actors per lane.
+        cpus: CPUs of this machine.
+        download: fetch missing data.
+        interrupted: asked after every arrival of every run.
+        ready: called once the executors are up.
+        observe: told of every record, from several threads.
+    """
+    configure_process()
+    first = max(entries, key=lambda entry: entry.config.server.concurrency)
+    waiting: queue.SimpleQueue[Entry] = queue.SimpleQueue()
+    for entry in entries:
+        waiting.put(entry)
+    failures: list[BaseException] = []
+
+    def stop() -> bool:
+        return interrupted() or bool(failures)
+
+    def work(make: ExecutorFactory) -> None:
+        try:
+            while not stop():
+                _run_entry(waiting.get_nowait(), open_store, make, download, stop, observe)
+        except queue.Empty:
+            return
+        except BaseException as error:  # handed to the main thread, which raises it
+            failures.append(error)
+
+    data = load_task(first.config.task, first.config.seed, download)
+    with _factories(first.config, data, lanes=lanes, workers=workers, cpus=cpus) as factories:
+        ready()
+        if len(factories) == 1:
+            work(factories[0])
+        else:
+            _in_threads(work, factories)
+    if failures:
+        raise failures[0]
+
+
+def conclude(directory: Path, entries: Sequence[Entry]) -> Outcome:
+    """Write the table and the picture of a complete comparison."""
+    evaluations = {entry.run_id: read_table(entry.folder(directory), "evaluations") for entry in entries}
+    finals: dict[str, list[float]] = {}
+    manifests = {}
+    for entry in entries:
+        with RunStore.attach(entry.folder(directory)) as store:
+            manifests[entry.run_id] = store.manifest
+        finals.setdefault(entry.label, []).append(manifests[entry.run_id]["summary"]["final_accuracy"])
+    given = entries[0].config.evaluation.target_accuracy
+    target = given or AUTO_TARGET * max(sum(values) / len(values) for values in finals.values())
+    rows = [_row(entry, manifests[entry.run_id], evaluations[entry.run_id], target) for entry in entries]
+    write_runs(directory / TABLE, rows)
+    curves: dict[str, list[tuple[Any, Any]]] = {}
+    for entry in entries:
+        table = evaluations[entry.run_id]
+        times = table.column("virtual_time").to_numpy() / NANOSECONDS
+        curves.setdefault(entry.label, []).append((times, table.column("test_accuracy").to_numpy()))
+    title = (
+        f"{entries[0].config.name}: {entries[0].config.task.name}, {len(next(iter(curves.values())))} seeds"
+    )
+    accuracy_figure(curves, target, title, directory / FIGURE)
+    return Outcome(comparison_rows(read_runs(directory / TABLE)), target, given is None)
+
+
+@contextmanager
+def _factories(
+    config: ExperimentConfig, data: FederatedData, *, lanes: int, workers: int, cpus: int
+) -> Iterator[list[ExecutorFactory]]:
+    if config.compute.executor == "inline":
+        yield [lambda config, data: InlineExecutor(server(config), client_trainer(config, data))]
+        return
+    from fedrevive.runtime.launch import executor_lanes
+
+    with executor_lanes(config, data, lanes=lanes, workers=workers, cpus=cpus) as factories:
+        yield factories
+
+
+def _in_threads(work: Callable[[ExecutorFactory], None], factories: Sequence[ExecutorFactory]) -> None:
+    threads = [threading.Thread(target=work, args=(make,), daemon=True) for make in factories]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        for thread in threads:
+            thread.join(timeout=0.2)  # short waits, so that this thread still handles signals
+
+
+def _run_entry(
+    entry: Entry,
+    open_store: Callable[[Entry], RunStore],
+    make: ExecutorFactory,
+    download: bool,
+    interrupted: Callable[[], bool],
+    observe: Observer,
+) -> None:
+    with ExitStack() as stack:
+        store = stack.enter_context(open_store(entry))
+        if store.finished:
+            return
+        executor = make(entry.config, load_task(entry.config.task, entry.config.seed, download))
+        for record in run_experiment(entry.config, store, executor, interrupted=interrupted):
+            observe(entry, record)
+
+
+def _row(entry: Entry, manifest: dict[str, Any], evaluations: Any, target: float) -> dict[str, Any]:
+    outcome, hashes = manifest["summary"], manifest["hashes"]
+    end = round(outcome["virtual_time"] * NANOSECONDS)
+    reached = summary(evaluations, target_accuracy=target, end_time_ns=end)["time_to_target"]
+    copied = (
+        "arrivals",
+        "versions",
+        "virtual_time",
+        "final_accuracy",
+        "best_accuracy",
+        "auc",
+        "wall_seconds",
+    )
+    return {
+        "label": entry.label,
+        "algorithm": entry.config.algorithm.name,
+        "seed": entry.config.seed,
+        "run_id": entry.run_id,
+        "status": "complete",
+        **{name: outcome[name] for name in (*copied, "client_flops", "server_flops")},
+        "time_to_target": reached,
+        "censored": reached is None,
+        **{f"{name}_hash": hashes[name] for name in ("arrivals", "evaluations", "model")},
+    }

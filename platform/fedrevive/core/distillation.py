@@ -1,0 +1,126 @@
+"""Multi-teacher distillation of the server model on pseudo-samples (algorithm.md §1.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedrevive.core.augmentation import Augmentation
+from fedrevive.core.feature_statistics import FeatureTracker, statistic_layers
+from fedrevive.core.loss_guard import LossGuard
+from fedrevive.core.model_state import FlatModel
+from fedrevive.core.synthetic_pool import SyntheticPool, draw_by_class
+from fedrevive.core.teachers import Ensemble
+from fedrevive.settings.algorithm import FedReviveSettings
+
+BLOCK_IMAGES = 8192
+"""Images prepared at once: teachers answer for many steps in one forward pass, within bounded memory."""
+
+
+@dataclass(frozen=True)
+class DistillationSetup:
+    """What every distillation shares."""
+
+    settings: FedReviveSettings
+    augment: Augmentation
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What distillation did to the student."""
+
+    delta: Tensor
+    """[P], student after minus before; parameters only, so statistics of synthetic images reach no model."""
+    loss: float | None
+    """Mean KL over the accepted steps; None when there were no steps to take."""
+
+
+def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 * KL(softmax(teacher/T) || softmax(student/T)): sum over classes, mean over samples; [n, classes]."""
+    own = F.log_softmax(student / temperature, dim=1)
+    target = F.log_softmax(teacher / temperature, dim=1)
+    return F.kl_div(own, target, reduction="sum", log_target=True) * (temperature**2 / student.shape[0])
+
+
+def distill(
+    setup: DistillationSetup,
+    student: FlatModel,
+    ensemble: Ensemble,
+    pool: SyntheticPool,
+    guard: LossGuard,
+    random: torch.Generator,
+) -> Distilled | None:
+    """Train `student` in place for K_KD Adam steps, each on every teacher's own class-weighted batch.
+
+    None when the guard dropped the loss of every step: blending with nothing learnt would only shrink the update.
+
+    The batches of one step pass through the student together: with BatchNorm its batch statistics are those
+    of all teachers' images (ours; without BatchNorm it makes no difference).
+
+    Args:
+        setup: settings and augmentation.
+        student: workspace that holds the current server model; afterwards the student.
+        ensemble: the teachers.
+        pool: at least one sample, unless there are no steps.
+        guard: a dropped loss leaves the step without gradient; momentum and weight decay still apply.
+        random: generator on the device; all batches are drawn first, then the augmentation block by block.
+    """
+    settings = setup.settings
+    if settings.distill_steps == 0:
+        return Distilled(torch.zeros_like(student.parameters), None)
+    before = student.parameters.clone()
+    _set_to_train(student)
+    optimiser = _optimiser(student, settings)
+    losses = []
+    for inputs, answers in _steps(setup, ensemble, pool, random):
+        loss = distillation_loss(student.module(inputs), answers, settings.distill_temperature)
+        student.gradient.zero_()
+        if guard.accepts("distillation", loss):
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        optimiser.step()
+    if not losses:
+        return None
+    return Distilled(student.parameters - before, float(torch.stack(losses).mean()))
+
+
+def _set_to_train(student: FlatModel) -> None:
+    student.module.train().requires_grad_(True)
+    for layer in statistic_layers(student.module):
+        if isinstance(layer, FeatureTracker):
+            layer.eval()  # same output; recording statistics that are thrown away costs a fifth of a step
+
+
+def _optimiser(student: FlatModel, settings: FedReviveSettings) -> torch.optim.Adam:
+    parameters = torch.nn.Parameter(student.parameters)
+    parameters.grad = student.gradient
+    return torch.optim.Adam(
+        [parameters], lr=settings.distill_lr, weight_decay=settings.distill_weight_decay, fused=True
+    )
+
+
+def _steps(
+    setup: DistillationSetup, ensemble: Ensemble, pool: SyntheticPool, random: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs [c*b, C, H, W] and teacher logits [c*b, classes] of each step, teacher by teacher."""
+    settings = setup.settings
+    teachers, steps, batch = len(ensemble.models), settings.distill_steps, settings.distill_batch
+    drawn = draw_by_class(pool, ensemble.proportions, steps * batch, random)
+    drawn = drawn.view(teachers, steps, batch)
+    block = max(1, BLOCK_IMAGES // (teachers * batch))
+    for start in range(0, steps, block):
+        positions = drawn[:, start : start + block]  # [c, s, b]
+        images = setup.augment(pool.images[positions.flatten()], random)
+        images = images.view(*positions.shape, *images.shape[1:])  # [c, s, b, C, H, W]
+        with torch.inference_mode():
+            answers = [
+                model.module(own.flatten(0, 1)) for model, own in zip(ensemble.models, images, strict=True)
+            ]
+        logits = torch.stack(answers).view(*positions.shape, -1)  # [c, s, b, classes]
+        for step in range(positions.shape[1]):
+            inputs = images[:, step].flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            yield inputs, logits[:, step].flatten(0, 1)

@@ -1,0 +1,62 @@
+"""What one arrival costs a FedRevive server, in floating-point operations (multiply-add = 2).
+
+Units: one forward pass of the client model on one sample. A backward pass costs two forwards through a
+network whose weights are trained and one where only the input needs a gradient (algorithm.md §1.12). No
+torch: `plan` prints these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedrevive.settings.algorithm import FedReviveSettings
+
+
+@dataclass(frozen=True)
+class ArrivalWork:
+    """What the server did, or will do, for one arrival."""
+
+    teachers: int
+    """|C|, the arriving model included."""
+    probed: bool
+    """Class proportions were probed (first two uploads of a client)."""
+    synthesised: bool
+    adversarial: bool
+    """Synthesis ran the student too."""
+    distilled: bool
+
+
+def generator_flops(settings: FedReviveSettings, input_shape: tuple[int, int, int]) -> int:
+    """Forward pass of the image generator for one sample: its linear layer and three 3x3 convolutions."""
+    channels, height, width = input_shape
+    base = settings.generator_width
+    pixels = 16 * -(-height // 4) * -(-width // 4)
+    linear = settings.latent_size * 2 * base * pixels // 16
+    first = 9 * (2 * base) * (2 * base) * pixels // 4
+    second = 9 * (2 * base) * base * pixels
+    last = 9 * base * channels * pixels
+    return 2 * (linear + first + second + last)
+
+
+def arrival_flops(
+    work: ArrivalWork, settings: FedReviveSettings, forward_flops: int, input_shape: tuple[int, int, int]
+) -> float:
+    """Operations of probing, synthesis and distillation for one arrival.
+
+    Args:
+        work: what is done.
+        settings: the method's settings.
+        forward_flops: forward pass of the client model for one sample.
+        input_shape: (C, H, W) of one sample.
+    """
+    forwards = 0
+    total = 0.0
+    if work.probed:
+        forwards += settings.probe_samples
+    if work.synthesised:
+        samples = settings.synthesis_steps * settings.synthesis_batch
+        forwards += samples * (2 * work.teachers + (2 if work.adversarial else 0))
+        total += 3.0 * samples * generator_flops(settings, input_shape)
+    if work.distilled:
+        forwards += settings.distill_steps * settings.distill_batch * work.teachers * (1 + 3)
+    return total + float(forwards) * forward_flops

@@ -1,0 +1,184 @@
+"""One generator round: K_synth steps towards images the teachers recognise, then one Reptile step.
+
+Loss over a batch of B images with intended labels y and teacher weights w_k(y):
+    onehot         1/B sum_b sum_k w_k(y_b) CE(f_k(x_b), y_b)
+    feature_stats  1/B sum_k [sum_b w_k(y_b)] sum_l |m_kl - mean_l(x; f_k)| + |v_kl - var_l(x; f_k)|
+    adversarial    -1/B sum_b sum_k w_k(y_b) 1[argmax f_k(x_b) = argmax s(x_b)] KL(f_k(x_b) || s(x_b))
+with |.| the L2 norm, not squared, over the channels of statistic layer l; m, v are stored in teacher k.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedrevive.core.augmentation import Augmentation
+from fedrevive.core.feature_statistics import recorded_inputs, statistic_layers
+from fedrevive.core.generator import ADAM_BETAS, GeneratorState, reptile_step
+from fedrevive.core.loss_guard import LossGuard
+from fedrevive.core.model_state import FlatModel
+from fedrevive.core.teachers import Ensemble, draw_classes, label_weights
+from fedrevive.settings.algorithm import FedReviveSettings, SynthesisWeights
+
+NORM_EPS = 1e-12
+"""Under the root of the feature norms, whose gradient at 0 is not defined."""
+
+
+@dataclass(frozen=True)
+class SynthesisSetup:
+    """What every round shares."""
+
+    settings: FedReviveSettings
+    generator: FlatModel
+    """Workspace; its content between rounds has no meaning."""
+    augment: Augmentation
+
+
+@dataclass(frozen=True)
+class Round:
+    """Outcome of one generator round."""
+
+    generator: GeneratorState
+    images: Tensor | None
+    """[B, C, H, W] in [0, 1], not augmented: the batch of the lowest total; None when no total was finite."""
+    labels: Tensor
+    """[B]."""
+    losses: dict[str, float]
+    """Unweighted terms of that batch, and `total`."""
+
+
+def synthesis_terms(
+    inputs: Tensor, labels: Tensor, ensemble: Ensemble, student: FlatModel | None, weights: SynthesisWeights
+) -> dict[str, Tensor]:
+    """Unweighted loss terms by name; a term of weight 0 is left out.
+
+    Args:
+        inputs: [B, C, H, W], model inputs.
+        labels: [B], intended classes.
+        ensemble: the teachers.
+        student: the server model, frozen and in eval mode; None leaves the adversarial term out.
+        weights: loss weights.
+    """
+    shares = label_weights(ensemble.proportions)[:, labels]  # [c, B]
+    scale = 1.0 / labels.shape[0]
+    logits, distances = _teacher_answers(inputs, ensemble, with_features=weights.feature_stats > 0)
+    teacher = F.log_softmax(logits, dim=2)  # [c, B, classes]
+    terms: dict[str, Tensor] = {}
+    if weights.onehot > 0:
+        intended = labels.expand(shares.shape).unsqueeze(2)
+        terms["onehot"] = -scale * (shares * teacher.gather(2, intended).squeeze(2)).sum()
+    if distances is not None:
+        terms["feature_stats"] = scale * (shares.sum(dim=1) * distances).sum()
+    if weights.adversarial > 0 and student is not None:
+        own = F.log_softmax(student.module(inputs), dim=1)  # [B, classes]
+        agreed = teacher.argmax(dim=2) == own.argmax(dim=1)  # [c, B]
+        divergence = (teacher.exp() * (teacher - own)).sum(dim=2)  # [c, B]
+        terms["adversarial"] = -scale * (shares * agreed * divergence).sum()
+    return terms
+
+
+def synthesise(
+    setup: SynthesisSetup,
+    state: GeneratorState,
+    ensemble: Ensemble,
+    student: FlatModel | None,
+    guard: LossGuard,
+    random: torch.Generator,
+) -> Round:
+    """Run one round: labels from the teachers' mean proportions, fresh latents and class embeddings.
+
+    The batch that is kept was made before the step it caused, so with K_synth = 2 it has seen at most one
+    inner update; lasting progress is the Reptile step's (published example).
+
+    Args:
+        setup: settings, workspace and augmentation.
+        state: theta before the round; not changed.
+        ensemble: the teachers.
+        student: as for `synthesis_terms`.
+        guard: judges each term; a dropped term gives no gradient, yet counts in the total that picks the
+            batch (ours: otherwise the step that lost its largest term would look best).
+        random: generator on the device; labels, latents, embeddings and augmentation are drawn from it in
+            this order.
+    """
+    settings, generator = setup.settings, setup.generator
+    device = state.parameters.device
+    batch, latent = settings.synthesis_batch, settings.latent_size
+    mean = ensemble.proportions.mean(dim=0)  # [classes]
+    labels = draw_classes(mean[None], batch, random)[0]
+    latents = torch.randn(batch, latent, generator=random, device=device).requires_grad_()
+    embeddings = torch.randn(len(mean), latent, generator=random, device=device).requires_grad_()
+    generator.load(state.parameters)
+    optimiser = _inner_optimiser(generator, [latents, embeddings], settings)
+    best: Tensor | None = None
+    losses = {"total": math.inf}
+    for _ in range(settings.synthesis_steps):
+        codes = latents + settings.embedding_weight * embeddings[labels]
+        images = generator.module(codes)  # [B, C, H, W]
+        terms = synthesis_terms(setup.augment(images, random), labels, ensemble, student, settings.weights)
+        values = _values(terms, settings.weights)
+        if values["total"] < losses["total"]:
+            best, losses = images.detach(), values
+        _step(optimiser, terms, settings.weights, guard)
+    adapted = generator.vector.clone()
+    return Round(reptile_step(state, adapted, settings.generator_lr), best, labels, losses)
+
+
+def _teacher_answers(inputs: Tensor, ensemble: Ensemble, with_features: bool) -> tuple[Tensor, Tensor | None]:
+    """Logits [c, B, classes] and summed distances [c] between stored and present channel statistics."""
+    logits, variances, means, layers_of = [], [], [], []
+    for model in ensemble.models:
+        layers = statistic_layers(model.module) if with_features else []
+        with recorded_inputs(layers) as features:
+            logits.append(model.module(inputs))
+        moments = [torch.var_mean(f, dim=(0, 2, 3), correction=0) for f in features]
+        variances.append([variance for variance, _ in moments])
+        means.append([mean for _, mean in moments])
+        layers_of.append(layers)
+    if not layers_of[0]:
+        return torch.stack(logits), None
+    distances = torch.zeros(len(logits), device=inputs.device)
+    for layer, variance, mean in zip(
+        zip(*layers_of, strict=True), zip(*variances, strict=True), zip(*means, strict=True), strict=True
+    ):
+        stored_mean = torch.stack([each.running_mean for each in layer])  # [c, channels]
+        stored_variance = torch.stack([each.running_var for each in layer])
+        distances = distances + _norm(stored_mean - torch.stack(mean))
+        distances = distances + _norm(stored_variance - torch.stack(variance))
+    return torch.stack(logits), distances
+
+
+def _norm(rows: Tensor) -> Tensor:
+    return (rows.square().sum(dim=1) + NORM_EPS).sqrt()
+
+
+def _inner_optimiser(
+    generator: FlatModel, inputs: list[Tensor], settings: FedReviveSettings
+) -> torch.optim.Adam:
+    parameters = torch.nn.Parameter(generator.parameters)
+    parameters.grad = generator.gradient
+    groups = [
+        {"params": [parameters], "lr": settings.generator_lr},
+        {"params": inputs, "lr": settings.latent_lr},
+    ]
+    return torch.optim.Adam(groups, betas=ADAM_BETAS)
+
+
+def _values(terms: dict[str, Tensor], weights: SynthesisWeights) -> dict[str, float]:
+    values = {name: float(term.detach()) for name, term in terms.items()}
+    total = sum(getattr(weights, name) * value for name, value in values.items()) + 0.0
+    return {**values, "total": total}
+
+
+def _step(
+    optimiser: torch.optim.Adam, terms: dict[str, Tensor], weights: SynthesisWeights, guard: LossGuard
+) -> None:
+    kept = [getattr(weights, name) * term for name, term in terms.items() if guard.accepts(name, term)]
+    if not kept:
+        return
+    optimiser.zero_grad(set_to_none=False)
+    torch.stack(kept).sum().backward()  # type: ignore[no-untyped-call]
+    optimiser.step()

@@ -1,0 +1,66 @@
+"""D_KD: the pseudo-samples teachers are asked about, first in, first out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedrevive.core.teachers import draw_classes
+
+
+@dataclass(frozen=True)
+class SyntheticPool:
+    """Un-augmented images with the labels they were made for, oldest first."""
+
+    images: Tensor
+    """[n, C, H, W] in [0, 1]."""
+    labels: Tensor
+    """[n], int64."""
+
+    def __len__(self) -> int:
+        return self.labels.shape[0]
+
+
+def empty_pool(input_shape: tuple[int, int, int], device: torch.device) -> SyntheticPool:
+    """A pool without samples."""
+    return SyntheticPool(
+        images=torch.empty(0, *input_shape, device=device),
+        labels=torch.empty(0, dtype=torch.int64, device=device),
+    )
+
+
+def appended(pool: SyntheticPool, images: Tensor, labels: Tensor, capacity: int) -> SyntheticPool:
+    """A pool with `images` [m, C, H, W] and `labels` [m] behind the old ones, the newest `capacity` kept.
+
+    The old pool stays as it is: one copy every T_gen versions is small beside the round that made the
+    samples.
+    """
+    return SyntheticPool(
+        images=torch.cat([pool.images, images.contiguous()])[-capacity:].clone(),
+        labels=torch.cat([pool.labels, labels])[-capacity:].clone(),
+    )
+
+
+def draw_by_class(pool: SyntheticPool, proportions: Tensor, count: int, random: torch.Generator) -> Tensor:
+    """Positions in the pool for each teacher: [c, count], int64, drawn with replacement.
+
+    A class ~ the teacher's proportions, then a uniform sample of that class; a class the pool has no sample
+    of gives a uniform sample of the whole pool (published example).
+
+    Args:
+        pool: at least one sample.
+        proportions: [c, classes].
+        count: draws per teacher.
+        random: generator on the pool's device.
+    """
+    classes = draw_classes(proportions, count, random)  # [c, count]
+    uniform = torch.rand(classes.shape, dtype=torch.float64, generator=random, device=classes.device)
+    by_class = torch.argsort(pool.labels, stable=True)
+    sizes = torch.bincount(pool.labels, minlength=proportions.shape[1])  # [classes]
+    starts = sizes.cumsum(0) - sizes
+    absent = sizes == 0
+    sizes = torch.where(absent, len(pool), sizes)
+    starts = torch.where(absent, 0, starts)
+    return by_class[starts[classes] + (uniform * sizes[classes]).long()]
