@@ -1,0 +1,33 @@
+"""AFL-DW, the down-weighting control of FedRevive (arXiv 2511.00655): the same beta(tau), nothing distilled.
+
+x <- x + server.lr * mean of (1 - beta(tau))*delta. It tells how much of FedRevive's gain is mere
+down-weighting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fedrevive.algorithms.aggregation import Contribution, Upload, aggregating
+from fedrevive.algorithms.server_algorithm import ServerAlgorithm, ServerContext, ServerState
+from fedrevive.core.schedules import beta_schedule, warmup_versions
+from fedrevive.settings import ExperimentConfig
+from fedrevive.settings.algorithm import AflDwSettings
+
+
+def build(config: ExperimentConfig, context: ServerContext) -> ServerAlgorithm:
+    """AFL-DW; updates stay unweighted up to the warm-up version, as in FedRevive."""
+    settings = config.algorithm
+    assert isinstance(settings, AflDwSettings)
+    schedule = beta_schedule(
+        settings.beta,
+        concurrency=config.server.concurrency,
+        updates_per_version=config.updates_per_version,
+    )
+    warmup = warmup_versions(settings.warmup_versions, concurrency=config.server.concurrency)
+
+    def contribution(state: ServerState, upload: Upload) -> Contribution:
+        beta = schedule(upload.info.staleness) if state.version > warmup else 0.0
+        return Contribution((1.0 - beta) * upload.delta, replace(upload.info, beta=beta))
+
+    return aggregating(config, context, contribution)

@@ -1,0 +1,157 @@
+"""The one place where staleness, deltas, the buffer of B updates and the server's step are defined.
+
+Each algorithm supplies a single function, its `Rule`: what an upload contributes, given the state. The rest
+is shared:
+    staleness = t - s, before the upload's own aggregation
+    client_delta = trained parameters - base parameters
+    after B contributions: x <- x + server.lr * mean(contributions), t <- t + 1
+Feature-statistic buffers follow the model's rule (core/model_state.py) and are never scaled as deltas: with
+`reset` a new version takes the initial values; with `average` it takes the convex combination (1 - w)*own +
+w*mean of the clients', w = min(1, server.lr), which keeps variances >= 0 however stale the clients are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedrevive.algorithms.server_algorithm import ServerAlgorithm, ServerContext, ServerState, dispatch_of
+from fedrevive.core.messages import ClientUpdate, ModelSnapshot, StepInfo
+from fedrevive.settings import ExperimentConfig
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An accepted update on the server's device."""
+
+    client_id: int
+    job: int
+    model: Tensor
+    """[P + S]."""
+    delta: Tensor
+    """[P], client_delta."""
+    info: StepInfo
+    """Versions, staleness and norm; a rule adds its own measurements."""
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What an upload adds to the next version."""
+
+    delta: Tensor
+    """[P], mixed delta."""
+    info: StepInfo
+    memory: Any = None
+    """The algorithm's record after this upload."""
+    buffer_share: float = 1.0
+    """In [0, 1]: how far the client's buffers replace the server's in the average."""
+
+
+Rule = Callable[[ServerState, Upload], Contribution]
+
+
+def aggregating(
+    config: ExperimentConfig,
+    context: ServerContext,
+    rule: Rule,
+    initial_memory: Callable[[], Any] = lambda: None,
+) -> ServerAlgorithm:
+    """A server that collects B contributions of `rule` per version."""
+    updates_per_version, server_lr = config.updates_per_version, config.server.lr
+
+    def init() -> ServerState:
+        return ServerState(
+            version=0,
+            arrivals=0,
+            model=context.initial_model,
+            delta_sum=None,
+            buffer_sum=None,
+            pending=0,
+            memory=initial_memory(),
+        )
+
+    def apply(state: ServerState, base: ModelSnapshot, update: ClientUpdate) -> tuple[ServerState, StepInfo]:
+        upload = accepted(state, base, update, context)
+        contribution = rule(state, upload)
+        state = _collected(state, upload, contribution, context)
+        if state.pending == updates_per_version:
+            state = _new_version(state, server_lr, context)
+        return state, replace(contribution.info, new_version=state.version)
+
+    return ServerAlgorithm(
+        name=config.algorithm.name, dispatch=dispatch_of(config.algorithm), init=init, apply=apply
+    )
+
+
+def accepted(state: ServerState, base: ModelSnapshot, update: ClientUpdate, context: ServerContext) -> Upload:
+    """The update as the server sees it.
+
+    Raises:
+        ValueError: the base is newer than the server, or a vector has the wrong length.
+    """
+    staleness = state.version - base.version
+    if staleness < 0:
+        raise ValueError(
+            f"job {update.job}: base version {base.version} is newer than server version {state.version}"
+        )
+    for name, vector in (("base", base.model), ("update", update.model)):
+        if vector.shape != (context.spec.size,):
+            raise ValueError(
+                f"job {update.job}: {name} has shape {vector.shape}, expected ({context.spec.size},)"
+            )
+    count = context.spec.parameter_count
+    model = torch.tensor(update.model, device=context.device)
+    delta = model[:count] - torch.tensor(base.model[:count], device=context.device)
+    info = StepInfo(
+        base_version=base.version,
+        server_version=state.version,
+        new_version=state.version,
+        staleness=staleness,
+        client_delta_norm=float(torch.linalg.vector_norm(delta)),
+    )
+    return Upload(update.client_id, update.job, model, delta, info)
+
+
+def _collected(
+    state: ServerState, upload: Upload, contribution: Contribution, context: ServerContext
+) -> ServerState:
+    delta_sum = contribution.delta if state.delta_sum is None else state.delta_sum + contribution.delta
+    buffer_sum = None
+    if context.spec.buffer_rule == "average":
+        count = context.spec.parameter_count
+        buffers = _convex(state.model[count:], upload.model[count:], contribution.buffer_share)
+        buffer_sum = buffers if state.buffer_sum is None else state.buffer_sum + buffers
+    return replace(
+        state,
+        arrivals=state.arrivals + 1,
+        delta_sum=delta_sum,
+        buffer_sum=buffer_sum,
+        pending=state.pending + 1,
+        memory=contribution.memory,
+    )
+
+
+def _new_version(state: ServerState, server_lr: float, context: ServerContext) -> ServerState:
+    assert state.delta_sum is not None, "a version needs at least one contribution"
+    count = context.spec.parameter_count
+    parameters = state.model[:count] + server_lr * (state.delta_sum / state.pending)
+    if state.buffer_sum is None:
+        buffers = context.initial_model[count:]
+    else:
+        buffers = _convex(state.model[count:], state.buffer_sum / state.pending, min(1.0, server_lr))
+    return replace(
+        state,
+        version=state.version + 1,
+        model=torch.cat([parameters, buffers]),
+        delta_sum=None,
+        buffer_sum=None,
+        pending=0,
+    )
+
+
+def _convex(own: Tensor, other: Tensor, share: float) -> Tensor:
+    return (1.0 - share) * own + share * other

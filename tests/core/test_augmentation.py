@@ -1,0 +1,52 @@
+"""Augmentation of pseudo-samples."""
+
+from __future__ import annotations
+
+import torch
+
+from fedrevive.core.augmentation import PADDING, build_augmentation, crop_flip
+
+CPU = torch.device("cpu")
+
+
+def random(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_none_normalises_only() -> None:
+    images = torch.rand(3, 2, 4, 4, generator=random())
+    augment = build_augmentation("none", (0.5, 0.25), (0.5, 2.0), CPU)
+    result = augment(images, random())
+    torch.testing.assert_close(result[:, 0], (images[:, 0] - 0.5) / 0.5)
+    torch.testing.assert_close(result[:, 1], (images[:, 1] - 0.25) / 2.0)
+
+
+def test_crop_flip_is_pad_crop_flip_of_each_sample() -> None:
+    images = torch.rand(40, 2, 6, 16, generator=random())  # wide enough that no flipped crop equals another
+    padded = torch.nn.functional.pad(images, (PADDING,) * 4, mode="reflect")
+    seen = set()
+    for image, result in zip(padded, crop_flip(images, random(1)), strict=True):
+        crops = {
+            (top, left, flip): image[:, top : top + 6, left : left + 16].flip(-1)
+            if flip
+            else image[:, top : top + 6, left : left + 16]
+            for top in range(2 * PADDING + 1)
+            for left in range(2 * PADDING + 1)
+            for flip in (False, True)
+        }
+        matches = [key for key, crop in crops.items() if torch.equal(crop, result)]
+        assert matches
+        seen.add(matches[0])
+    assert len(seen) > 20
+    assert {flip for _, _, flip in seen} == {True, False}
+
+
+def test_crop_flip_draws_from_its_generator_only_and_passes_gradients() -> None:
+    images = torch.rand(4, 1, 8, 8, generator=random()).requires_grad_()
+    before = torch.get_rng_state()
+    first = crop_flip(images, random(3))
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(first, crop_flip(images, random(3)))
+    first.sum().backward()
+    assert images.grad is not None
+    torch.testing.assert_close(images.grad.sum(), torch.tensor(4.0 * 64))

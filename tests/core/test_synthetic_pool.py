@@ -1,0 +1,49 @@
+"""The pool of pseudo-samples and class-weighted sampling."""
+
+from __future__ import annotations
+
+import torch
+
+from fedrevive.core.synthetic_pool import appended, draw_by_class, empty_pool
+
+CPU = torch.device("cpu")
+
+
+def pool_of(labels: list[int]):
+    images = torch.arange(len(labels), dtype=torch.float32).view(-1, 1, 1, 1)
+    return appended(empty_pool((1, 1, 1), CPU), images, torch.tensor(labels), capacity=10_000)
+
+
+def test_first_in_first_out() -> None:
+    pool = empty_pool((1, 1, 1), CPU)
+    for number in range(10):
+        images = torch.full((3, 1, 1, 1), float(number))
+        pool = appended(pool, images, torch.full((3,), number), capacity=7)
+        assert len(pool) == min(7, 3 * (number + 1))
+    assert pool.labels.tolist() == [7, 8, 8, 8, 9, 9, 9]
+    assert pool.images.flatten().tolist() == [7, 8, 8, 8, 9, 9, 9]
+
+
+def test_old_pools_stay() -> None:
+    pool = pool_of([0, 1])
+    appended(pool, torch.ones(2, 1, 1, 1), torch.tensor([5, 5]), capacity=2)
+    assert pool.labels.tolist() == [0, 1]
+    assert pool.images.flatten().tolist() == [0.0, 1.0]
+
+
+def test_sampling_follows_proportions_and_is_uniform_inside_a_class() -> None:
+    labels = [2, 0, 2, 1, 2, 2]
+    proportions = torch.tensor([[0.5, 0.3, 0.2], [0.0, 0.0, 1.0]])
+    count = 40_000
+    drawn = draw_by_class(pool_of(labels), proportions, count, torch.Generator().manual_seed(0))
+    for row, shares in zip(drawn, proportions.tolist(), strict=True):
+        observed = (torch.bincount(row, minlength=6) / count).tolist()
+        for position, label in enumerate(labels):
+            assert abs(observed[position] - shares[label] / labels.count(label)) < 0.01
+
+
+def test_absent_class_falls_back_to_the_whole_pool() -> None:
+    proportions = torch.tensor([[0.0, 0.0, 1.0]])
+    drawn = draw_by_class(pool_of([0, 1, 1, 0]), proportions, 20_000, torch.Generator().manual_seed(1))
+    shares = torch.bincount(drawn[0], minlength=4) / 20_000
+    torch.testing.assert_close(shares, torch.full((4,), 0.25), atol=0.02, rtol=0)

@@ -1,0 +1,117 @@
+"""Teacher buffer, class proportions, workspaces."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedrevive.core.model_state import FlatModel
+from fedrevive.core.teachers import (
+    ClassProportions,
+    Teacher,
+    TeacherModels,
+    draw_classes,
+    label_weights,
+    observed,
+    probe,
+    pushed,
+    teacher_proportions,
+)
+from fedrevive.settings.model import CnnSettings
+from fedrevive.tasks.federated import TaskInfo
+from fedrevive.tasks.models import build_model
+
+INFO = TaskInfo("toy", (1, 8, 8), 3, (0.0,), (1.0,))
+
+
+def new_model(seed: int = 0) -> FlatModel:
+    return build_model(CnnSettings(width=4), INFO, seed)
+
+
+def teacher(number: int) -> Teacher:
+    return Teacher(number % 3, number, torch.full((2,), float(number)))
+
+
+def test_buffer_is_newest_first_and_capped() -> None:
+    buffer: tuple[Teacher, ...] = ()
+    for number in range(5):
+        buffer = pushed(buffer, teacher(number), capacity=3)
+        assert [t.job for t in buffer] == list(range(number, max(-1, number - 3), -1))
+
+
+def test_probe_equals_the_slow_float64_form() -> None:
+    model = new_model()
+    model.module.eval()
+    noise = torch.randn(7, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    expected = np.zeros(3)
+    with torch.no_grad():
+        for sample in noise:
+            logits = model.module(sample[None])[0].double().numpy() / 0.8
+            shares = [math.exp(v) for v in logits]
+            for label in range(3):
+                expected[label] += shares[label] / sum(shares) / 7
+    np.testing.assert_allclose(probe(model, noise, 0.8).numpy(), expected, atol=1e-5)
+
+
+def test_estimate_is_the_mean_of_two_uploads_and_refreshes_older_teachers() -> None:
+    first = observed(None, torch.tensor([1.0, 0.0]))
+    second = observed(first, torch.tensor([0.5, 0.5]))
+    teachers = (Teacher(4, 9, torch.zeros(1)), Teacher(5, 8, torch.zeros(1)), Teacher(4, 7, torch.zeros(1)))
+    other = ClassProportions(torch.tensor([0.25, 0.75]), 1)
+    rows = teacher_proportions(teachers, {4: second, 5: other})
+    torch.testing.assert_close(rows, torch.tensor([[0.75, 0.25], [0.25, 0.75], [0.75, 0.25]]))
+
+
+@given(st.integers(1, 8), st.integers(2, 10), st.integers(0, 2**32))
+def test_label_weights_sum_to_one_over_teachers(teachers: int, classes: int, seed: int) -> None:
+    logits = torch.randn(teachers, classes, generator=torch.Generator().manual_seed(seed))
+    proportions = torch.softmax(logits, dim=1)
+    weights = label_weights(proportions)
+    torch.testing.assert_close(weights.sum(dim=0), torch.ones(classes))
+    for k in range(teachers):
+        for y in range(classes):
+            column = sum(float(proportions[j, y]) for j in range(teachers))
+            assert float(weights[k, y]) == pytest.approx(float(proportions[k, y]) / column, abs=1e-5)
+
+
+def test_a_label_nobody_claims_gets_no_weight_and_no_nan() -> None:
+    weights = label_weights(torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
+    torch.testing.assert_close(weights, torch.tensor([[0.5, 0.0], [0.5, 0.0]]))
+
+
+def test_draw_classes_follows_the_rows_and_never_draws_an_impossible_class() -> None:
+    rows = torch.tensor([[0.0, 0.2, 0.8, 0.0], [0.5, 0.0, 0.0, 0.5]])
+    drawn = draw_classes(rows, 20_000, torch.Generator().manual_seed(3))
+    shares = torch.stack([torch.bincount(row, minlength=4) / 20_000 for row in drawn])
+    assert torch.equal(shares == 0, rows == 0)
+    torch.testing.assert_close(shares, rows, atol=0.02, rtol=0)
+
+
+def test_workspaces_hold_the_right_model_whatever_was_loaded_before() -> None:
+    vectors = [new_model(seed).vector.clone() for seed in range(5)]
+    teachers = [
+        Teacher(0, 0, vector) for vector in vectors
+    ]  # equal numbers: identity must not depend on them
+    models = TeacherModels(new_model)
+    for chosen in ([0], [1, 0], [2, 1, 0], [3, 2, 1], [0, 4, 3], [4], [1, 2, 3, 4, 0]):
+        loaded = models.load(tuple(teachers[i] for i in chosen))
+        assert all(torch.equal(m.vector, vectors[i]) for m, i in zip(loaded, chosen, strict=True))
+        assert not any(m.module.training for m in loaded)
+
+
+def test_workspaces_reload_only_what_changed() -> None:
+    made = []
+    models = TeacherModels(lambda: made.append(new_model()) or made[-1])
+    buffer: tuple[Teacher, ...] = ()
+    for number in range(20):
+        buffer = pushed(buffer, Teacher(0, number, new_model(number).vector.clone()), capacity=3)
+        before = {id(m): m.vector.clone() for m in made}
+        models.load(buffer)
+        changed = [m for m in made if id(m) not in before or not torch.equal(before[id(m)], m.vector)]
+        assert len(changed) == 1
+    assert len(made) == 3
