@@ -1,0 +1,118 @@
+"""Column schemas of every table on disk: explicit types, nullability, units and descriptions.
+
+Times named `*_at` or `virtual_time` of a run's own tables are integer virtual nanoseconds (1 virtual time
+unit = 1e9); only `timings` knows the real clock. Our choice throughout.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from fedrevive import __version__
+
+SCHEMA_VERSION = "1"
+NANOSECONDS_PER_UNIT = 1_000_000_000
+
+_I, _F, _S, _B = pa.int64(), pa.float64(), pa.string(), pa.bool_()
+
+
+def _field(name: str, kind: pa.DataType, unit: str, description: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"unit": unit, "description": description})
+
+
+def _absent(name: str, kind: pa.DataType, unit: str, description: str) -> pa.Field:
+    return _field(name, kind, unit, description + "; null when it does not apply", nullable=True)
+
+
+def _schema(*fields: pa.Field) -> pa.Schema:
+    return pa.schema(fields, metadata={"schema_version": SCHEMA_VERSION, "platform_version": __version__})
+
+
+ARRIVALS = _schema(
+    _field("sequence", _I, "count", "order of acceptance: 0, 1, 2, ..."),
+    _field("job", _I, "count", "number of the dispatch that this upload answers"),
+    _field("client", _I, "id", "client that trained"),
+    _field("dispatched_at", _I, "ns virtual", "when the client received the base model"),
+    _field("arrives_at", _I, "ns virtual", "when the upload was accepted"),
+    _field("base_version", _I, "versions", "server version the client started from"),
+    _field("server_version", _I, "versions", "server version at acceptance, before its own aggregation"),
+    _field("new_version", _I, "versions", "server version afterwards"),
+    _field("staleness", _I, "versions", "server_version - base_version"),
+    _absent("beta", _F, "share", "share of the distilled delta in the mixed delta"),
+    _absent("staleness_weight", _F, "factor", "s(tau) of FedAsync and FedBuff"),
+    _field("client_delta_norm", _F, "L2", "norm of trained minus base parameters"),
+    _absent("distilled_delta_norm", _F, "L2", "norm of student minus current parameters"),
+    _absent("delta_cosine", _F, "cosine", "cosine between client delta and distilled delta"),
+    _absent("distill_loss", _F, "nats", "mean KL divergence over the distillation steps"),
+    _absent("synthesis_loss", _F, "nats", "weighted total at the best synthesis step"),
+    _absent("onehot_loss", _F, "nats", "teachers' cross-entropy on the intended labels"),
+    _absent("feature_loss", _F, "distance", "distance to the teachers' feature statistics"),
+    _absent("adversarial_loss", _F, "nats", "disagreement of teachers and student, negated"),
+    _absent("teachers", _I, "count", "teachers in the buffer, this one included"),
+    _absent("pool_size", _I, "samples", "pseudo-samples in the pool"),
+    _field("train_loss", _F, "nats", "mean loss over the client's local steps"),
+    _field("samples", _I, "samples", "samples the client passed through its model"),
+    _field("client_flops", _F, "FLOP", "client's floating-point operations, multiply-add = 2"),
+    _field("server_flops", _F, "FLOP", "server's synthesis, distillation and probing, multiply-add = 2"),
+)
+
+EVALUATIONS = _schema(
+    _field("arrivals", _I, "count", "uploads accepted so far"),
+    _field("version", _I, "versions", "server version that was measured"),
+    _field("virtual_time", _I, "ns virtual", "when that version was the current one"),
+    _field("test_accuracy", _F, "share", "correct test samples"),
+    _field("test_loss", _F, "nats", "mean cross-entropy on the test part"),
+    _field("validation_accuracy", _F, "share", "correct validation samples"),
+    _field("validation_loss", _F, "nats", "mean cross-entropy on the validation part"),
+)
+
+EVENTS = _schema(
+    _field("sequence", _I, "count", "order of the events"),
+    _field("virtual_time", _I, "ns virtual", "when it happened"),
+    _field("kind", _S, "name", "what happened, such as rejected_update"),
+    _absent("client", _I, "id", "client concerned"),
+    _absent("job", _I, "count", "dispatch concerned"),
+    _field("reason", _S, "text", "why, in one line"),
+)
+
+TIMINGS = _schema(
+    _field("kind", _S, "name", "train, apply, evaluate, snapshot or start"),
+    _absent("sequence", _I, "count", "arrival concerned"),
+    _field("worker", _S, "name", "process that did the work"),
+    _field("host", _S, "name", "machine it ran on"),
+    _field("started_at", _F, "s unix", "real time at the start"),
+    _field("duration_ms", _F, "ms", "real duration"),
+)
+
+RUNS = _schema(
+    _field("label", _S, "name", "what is compared: an algorithm or a trial"),
+    _field("algorithm", _S, "name", "algorithm.name"),
+    _field("seed", _I, "seed", "seed of the run"),
+    _field("run_id", _S, "id", "run id: the folder below runs/"),
+    _field("status", _S, "name", "how the run ended"),
+    _field("arrivals", _I, "count", "uploads accepted"),
+    _field("versions", _I, "versions", "last server version"),
+    _field("virtual_time", _F, "units", "virtual time at the end"),
+    _absent("final_accuracy", _F, "share", "mean of the last 10 test accuracies"),
+    _absent("best_accuracy", _F, "share", "largest test accuracy"),
+    _absent("auc", _F, "share", "time-average of the test accuracy"),
+    _absent("time_to_target", _F, "units", "virtual time until the moving average reached the target"),
+    _absent("censored", _B, "flag", "a target was set and the run ended before it was reached"),
+    _field("wall_seconds", _F, "s", "real duration of the run"),
+    _field("client_flops", _F, "FLOP", "sum over all accepted uploads"),
+    _field("server_flops", _F, "FLOP", "sum over all server steps"),
+    _absent("arrivals_hash", _S, "sha256", "content hash of the arrivals table"),
+    _absent("evaluations_hash", _S, "sha256", "content hash of the evaluations table"),
+    _absent("model_hash", _S, "sha256", "content hash of the final model"),
+)
+
+TABLES: dict[str, pa.Schema] = {
+    "arrivals": ARRIVALS,
+    "evaluations": EVALUATIONS,
+    "events": EVENTS,
+    "timings": TIMINGS,
+}
+"""Tables of one run: folder name -> schema."""
+
+SORT_KEYS = {"arrivals": "sequence", "evaluations": "arrivals", "events": "sequence"}
+"""Column that orders a table; `timings` keeps the order in which rows were appended."""

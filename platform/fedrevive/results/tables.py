@@ -1,0 +1,178 @@
+"""Tables in memory: from rows, to Parquet, their content hash, and what an evaluation table says in short."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+
+from fedrevive.results.files import commit_file, environment_errors
+from fedrevive.results.schemas import NANOSECONDS_PER_UNIT, RUNS
+from fedrevive.results.tensors import contiguous_bytes
+
+WINDOW = 10
+"""Evaluations in the moving average (algorithm.md §5.16)."""
+ROWS_PER_GROUP = 65_536
+
+_ACCEPTED: dict[pa.DataType, tuple[type, ...]] = {
+    pa.int64(): (int, np.integer),
+    pa.float64(): (float, int, np.floating, np.integer),
+    pa.string(): (str,),
+    pa.bool_(): (bool, np.bool_),
+}
+
+
+@lru_cache
+def _columns(schema: pa.Schema) -> dict[str, tuple[tuple[type, ...], bool, str]]:
+    """Accepted Python types, nullability and type name of each column."""
+    return {field.name: (_ACCEPTED[field.type], field.nullable, str(field.type)) for field in schema}
+
+
+def check_row(schema: pa.Schema, row: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless `row` fits `schema`: Arrow itself drops unknown keys and truncates 1.5 to 1.
+
+    A nullable column may be left out; every other one is required.
+    """
+    columns = _columns(schema)
+    if unknown := row.keys() - columns.keys():
+        raise ValueError(f"columns {sorted(unknown)} are not in the schema {list(columns)}")
+    for name, (accepted, nullable, kind) in columns.items():
+        value = row.get(name)
+        if value is None:
+            if not nullable:
+                raise ValueError(f"column {name!r} is required")
+        elif not isinstance(value, accepted) or (isinstance(value, bool) and kind != "bool"):
+            raise ValueError(f"column {name!r} is {value!r}; it must be {kind}")
+
+
+def table_from_rows(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """A table with exactly `schema`. Raises `ValueError` for a row that does not fit."""
+    checked = list(rows)
+    for row in checked:
+        check_row(schema, row)
+    return pa.Table.from_pylist(checked, schema=schema)
+
+
+def parquet_bytes(table: pa.Table) -> pa.Buffer:
+    """Parquet file content: zstd, page checksums, 65,536 rows per group."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True, row_group_size=ROWS_PER_GROUP)
+    return sink.getvalue()
+
+
+def write_runs(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write `trials.parquet` or `comparison.parquet`, one row per run (`schemas.RUNS`).
+
+    Raises:
+        ValueError: a row does not fit the schema.
+        UserError: exit code 5, the file cannot be written.
+    """
+    commit_file(path, parquet_bytes(table_from_rows(RUNS, rows)))
+
+
+def read_runs(path: Path) -> pa.Table:
+    """The table that `write_runs` wrote. Raises `UserError` (exit code 5) when it cannot be read."""
+    with environment_errors(path):
+        return pq.read_table(path, schema=RUNS, page_checksum_verification=True)
+
+
+def table_hash(table: pa.Table) -> str:
+    """sha256 of a table's canonical content (reliability.md §2).
+
+    Covers column names, types, order of columns and rows, values, nulls. All NaN are one value, null is
+    another, -0.0 differs from 0.0. Independent of chunks, row groups, compression, metadata and nullability
+    flags.
+
+    Raises:
+        TypeError: a column is none of int64, float64, string, bool.
+    """
+    digest = hashlib.sha256(f"{table.num_rows} rows".encode())
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        digest.update(f"|{len(name.encode())}:{name}:{column.type}|".encode())
+        digest.update(contiguous_bytes(column.is_valid().to_numpy()))
+        for values in _canonical_values(name, column):
+            digest.update(contiguous_bytes(values))
+    return digest.hexdigest()
+
+
+def model_hash(model: Mapping[str, NDArray[Any]]) -> str:
+    """sha256 of a model's names (sorted), shapes, dtypes and bytes in C order."""
+    digest = hashlib.sha256()
+    for name in sorted(model):
+        array = model[name]
+        digest.update(f"|{len(name.encode())}:{name}:{array.dtype.str}:{array.shape}|".encode())
+        digest.update(contiguous_bytes(array))
+    return digest.hexdigest()
+
+
+def moving_average(values: ArrayLike, window: int = WINDOW) -> NDArray[np.float64]:
+    """Mean of each value and the `window` - 1 before it, same length; NaN until `window` values exist."""
+    series = np.asarray(values, np.float64)
+    average = np.full(series.shape, np.nan)
+    if series.size >= window:
+        average[window - 1 :] = np.lib.stride_tricks.sliding_window_view(series, window).mean(axis=-1)
+    return average
+
+
+def summary(
+    evaluations: pa.Table, *, target_accuracy: float | None, end_time_ns: int
+) -> dict[str, float | None]:
+    """What one run achieved on the test part (the window of 10: algorithm.md §5.16; the rest ours).
+
+    Args:
+        evaluations: table with the schema `schemas.EVALUATIONS`, in order.
+        target_accuracy: share in (0, 1] that `time_to_target` refers to, or None.
+        end_time_ns: virtual nanoseconds at the end of the run; the last accuracy counts until then.
+
+    Returns:
+        final_accuracy: mean of the last 10 accuracies (of all, if fewer).
+        best_accuracy: the largest one.
+        auc: time-average by the trapezoid rule, from the first evaluation to the end.
+        time_to_target: virtual time units until the moving average of 10 evaluations reaches the target for
+            the first time; it cannot before the tenth evaluation. None when never, or without a target.
+        All are None without any evaluation.
+    """
+    accuracy = evaluations["test_accuracy"].to_numpy()
+    times = evaluations["virtual_time"].to_numpy() / NANOSECONDS_PER_UNIT
+    if accuracy.size == 0:
+        return dict.fromkeys(("final_accuracy", "best_accuracy", "auc", "time_to_target"))
+    return {
+        "final_accuracy": float(accuracy[-WINDOW:].mean()),
+        "best_accuracy": float(accuracy.max()),
+        "auc": _time_average(times, accuracy, end_time_ns / NANOSECONDS_PER_UNIT),
+        "time_to_target": None if target_accuracy is None else _first_reach(times, accuracy, target_accuracy),
+    }
+
+
+def _canonical_values(name: str, column: pa.ChunkedArray) -> Sequence[NDArray[Any]]:
+    if column.type == pa.int64():
+        return [column.fill_null(0).to_numpy()]
+    if column.type == pa.bool_():
+        return [column.fill_null(False).to_numpy()]
+    if column.type == pa.float64():
+        values = column.fill_null(0.0).to_numpy()
+        return [np.where(np.isnan(values), np.nan, values)]
+    if column.type == pa.string():
+        filled = column.fill_null("")
+        text = "".join(filled.to_pylist()).encode()
+        return [pc.binary_length(filled).to_numpy().astype(np.int64), np.frombuffer(text, np.uint8)]
+    raise TypeError(f"column {name!r} has type {column.type}; allowed are int64, float64, string, bool")
+
+
+def _time_average(times: NDArray[np.float64], values: NDArray[np.float64], end: float) -> float:
+    times, values = np.append(times, max(end, times[-1])), np.append(values, values[-1])
+    span = times[-1] - times[0]
+    return float(np.trapezoid(values, times) / span) if span > 0 else float(values[-1])
+
+
+def _first_reach(times: NDArray[np.float64], values: NDArray[np.float64], target: float) -> float | None:
+    reached = np.flatnonzero(moving_average(values) >= target - 1e-12)  # ten times 0.6 has a mean below 0.6
+    return float(times[reached[0]]) if reached.size else None
