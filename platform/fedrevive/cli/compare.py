@@ -157,41 +157,36 @@ def carry_out(folder: Path, entries: list[Entry], *, download: bool, as_json: bo
 
 
 def _show(folder: Path, outcome: Outcome) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    origin = "95 % of the best mean" if outcome.target_is_auto else "evaluation.target_accuracy"
+    origin = "95 % of the best" if outcome.target_is_auto else "evaluation.target_accuracy"
+    seeds = max(row["seeds"] for row in outcome.rows)
     table = Table(
-        title="Test accuracy: mean of the last 10 evaluations, mean over seeds, 95 % interval",
-        caption=f"target {outcome.target:.3f} ({origin}); difference: to the first row, seed by seed; "
-        "work in 10^12 operations",
+        title=f"Test accuracy, mean of the last 10 evaluations; mean over {seeds} seeds ± 95 % interval",
+        caption=(
+            "difference: final accuracy minus the first row's, seed by seed. AUC: accuracy averaged over virtual time.\n"
+            f"to target: virtual time to accuracy {outcome.target:.3f} ({origin}). "
+            "server: its operations per operation of the clients."
+        ),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
     )
-    columns = (
-        "algorithm",
-        "seeds",
-        "final",
-        "difference",
-        "AUC",
-        "time to target",
-        "client work",
-        "server work",
-        "real s",
-    )
-    for name in columns:
-        table.add_column(name, justify="left" if name == "algorithm" else "right")
+    for name in ("algorithm", "final", "difference", "AUC", "to target", "server"):
+        left = name == "algorithm"
+        table.add_column(name, justify="left" if left else "right", no_wrap=not left)
     for row in outcome.rows:
         table.add_row(
             row["label"],
-            str(row["seeds"]),
             _interval(row["final_accuracy"]),
-            _interval(row["difference"], signed=True) if row["difference"] else "-",
-            _interval(row["auc"]),
+            _interval(row["difference"], signed=True) if row["difference"] else "",
+            f"{row['auc']['mean']:.3f}",
             _target(row),
-            f"{row['client_flops'] / 1e12:.2f}",
-            f"{row['server_flops'] / 1e12:.2f}",
-            f"{row['wall_seconds']:.1f}",
+            f"{row['server_flops'] / row['client_flops']:.2f}",
         )
-    console = Console()
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=110)
     console.print(table)
     console.print(f"table {folder / 'comparison.parquet'}\npicture {folder / 'accuracy.png'}", soft_wrap=True)
 

@@ -1,0 +1,204 @@
+"""The commands as a user types them: real processes, real signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from fedrevive.results import read_table
+
+SMALL = ["task.clients=24", "server.concurrency=6", "client.local_steps=4", "evaluation.every_arrivals=10",
+         "algorithm.warmup_versions=8", "algorithm.generate_every_versions=4"]  # fmt: skip
+INLINE = ["--executor", "inline"]
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "fedrevive", *words]
+
+
+def fedrevive(*words: str, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*words), cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def last_json(done: subprocess.CompletedProcess[str]) -> dict:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run(cwd: Path, *words: str) -> dict:
+    return last_json(fedrevive("run", "digits", *SMALL, "--json", *words, cwd=cwd))
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> dict:
+    """The uninterrupted inline run of 60 arrivals."""
+    folder = tmp_path_factory.mktemp("reference")
+    outcome = run(folder, *INLINE, "stop.arrivals=60", "--output", "out")
+    return {**outcome, "folder": folder / "out"}
+
+
+def started(cwd: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command("run", "digits", *SMALL, "stop.arrivals=60", "snapshots.every_arrivals=5", *words, "--output", "out"),
+        cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for_snapshots(folder: Path, number: int) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if len(list((folder / "snapshots").glob("*.json"))) >= min(number, 2) and any(
+            int(path.stem) >= number for path in (folder / "snapshots").glob("*.json")
+        ):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no snapshot {number} in {folder}")
+
+
+def test_run_reports_the_documented_keys_and_writes_readable_parquet(reference):
+    assert set(reference) >= {
+        "dir", "arrivals", "versions", "virtual_time", "final_accuracy", "best_accuracy", "auc", "time_to_target", "hashes",
+    }  # fmt: skip
+    assert reference["arrivals"] == reference["versions"] == 60
+    table = pq.read_table(reference["folder"] / "arrivals")
+    assert table.column("sequence").to_pylist() == list(range(60))
+    assert all(field.metadata[b"unit"] for field in read_table(reference["folder"], "arrivals").schema)
+    distilled = [row for row in table.to_pylist() if row["distilled_delta_norm"]]
+    assert distilled
+    assert all(0 < row["beta"] <= 1 and row["distill_loss"] >= 0 for row in distilled)
+    assert {row["kind"] for row in read_table(reference["folder"], "timings").to_pylist()} == {
+        "train",
+        "apply",
+        "evaluate",
+    }
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ray_gives_the_inline_hashes(reference, workers, tmp_path):
+    if workers == "2" and len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one CPU")
+    assert run(tmp_path, "stop.arrivals=60", "--workers", workers)["hashes"] == reference["hashes"]
+
+
+@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
+def test_killed_and_resumed_equals_uninterrupted(reference, executor, tmp_path):
+    process = started(tmp_path, "--executor", executor)
+    wait_for_snapshots(tmp_path / "out", 3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    other = "ray" if executor == "inline" else "inline"
+    resumed = last_json(fedrevive("resume", "out", "--executor", other, "--json", cwd=tmp_path))
+    assert resumed["hashes"] == reference["hashes"]
+    again = fedrevive("resume", "out", "--json", cwd=tmp_path)
+    assert last_json(again)["hashes"] == reference["hashes"]
+    assert "already complete" in again.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
+def test_signals_end_with_a_snapshot(reference, number, code, executor, tmp_path):
+    process = started(tmp_path, "--executor", executor)
+    wait_for_snapshots(tmp_path / "out", 1)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "fedrevive resume out" in errors
+    assert (
+        last_json(fedrevive("resume", "out", "--json", *INLINE, cwd=tmp_path))["hashes"]
+        == reference["hashes"]
+    )
+
+
+def test_resume_works_from_the_moment_the_manifest_is_there(reference, tmp_path):
+    process = started(tmp_path, *INLINE)
+    while not (tmp_path / "out" / "manifest.json").exists():
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert last_json(fedrevive("resume", "out", "--json", cwd=tmp_path))["hashes"] == reference["hashes"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["run", "digits", "--workers", "4096"], "compute.workers"),
+        (["run", "fashion_mnist", "task.data_dir=nowhere"], "task.data_dir"),
+        (["compare", "fashion_mnist", "task.data_dir=nowhere"], "task.data_dir"),
+        (["compare", "digits", "--algorithms", "fedbuff,fedbuf"], "did you mean 'fedbuff'"),
+        (["compare", "digits", "--algorithms", "fedbuff,fedbuff"], "the same run"),
+        (["compare", "digits", "--seeds", "0,0"], "--seeds"),
+        (["compare", "digits", "--seeds", "a"], "--seeds"),
+        (["run", "digits", "--executer", "inline"], "--executor"),
+        (["run", "digts"], "did you mean 'digits'"),
+        (["run", "digits", "server.concurency=3"], "did you mean 'concurrency'"),
+        (["run", "digits", "server.concurrency=many"], "server.concurrency"),
+        (["run", "digits", "stop.arrivals=null"], "stop"),
+        (["plan", "digits", "stop.arrivals=null", "stop.target_accuracy=0.5"], "stop"),
+        (["resume", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(words, expected, tmp_path):
+    done = fedrevive(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert expected in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_another_configuration_is_refused(reference):
+    folder = reference["folder"]
+    before = sorted(path.name for path in folder.rglob("*"))
+    done = fedrevive("run", "digits", *SMALL, "stop.arrivals=61", "--output", str(folder), cwd=folder.parent)
+    assert done.returncode == 2
+    assert "stop.arrivals is 60 there and 61 here" in done.stderr
+    assert sorted(path.name for path in folder.rglob("*")) == before
+
+
+def test_plan_needs_no_training_and_draws(tmp_path):
+    done = fedrevive(
+        "plan", "fedrevive_paper", "stop.virtual_time=20", "--output", "p", "--json", cwd=tmp_path
+    )
+    plan = last_json(done)
+    assert set(plan) == {
+        "arrivals",
+        "versions",
+        "virtual_time",
+        "staleness",
+        "beta_mean",
+        "parallelism",
+        "work",
+    }
+    assert set(plan["staleness"]) == {"mean", "sd", "q05", "q50", "q95", "q99"}
+    assert (tmp_path / "p" / "staleness.png").stat().st_size > 5000
+
+
+@pytest.mark.ray
+def test_compare_interrupted_and_resumed(tmp_path):
+    words = ["compare", "digits", *SMALL[:4], "stop.arrivals=40", "--algorithms",
+             "fedbuff,fedrevive:warmup_versions=8", "--seeds", "0,1", "--output", "out"]  # fmt: skip
+    process = subprocess.Popen(
+        command(*words), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while not list((tmp_path / "out").glob("runs/*/manifest.json")):
+        time.sleep(0.05)
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    outcome = last_json(fedrevive("resume", "out", "--json", cwd=tmp_path))
+    assert [row["label"] for row in outcome["rows"]] == ["fedbuff", "fedrevive:warmup_versions=8"]
+    assert all(row["seeds"] == 2 for row in outcome["rows"])
+    table = pq.read_table(tmp_path / "out" / "comparison.parquet").to_pandas()
+    assert len(table) == 4
+    assert (tmp_path / "out" / "accuracy.png").stat().st_size > 5000
+    again = [*words, "--json", *INLINE]
+    assert last_json(fedrevive(*again, cwd=tmp_path))["rows"] == outcome["rows"]
