@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fedrevive.core.adam import Adam
 from fedrevive.core.augmentation import Augmentation
 from fedrevive.core.feature_statistics import FeatureTracker, statistic_layers
 from fedrevive.core.loss_guard import LossGuard
@@ -74,7 +75,7 @@ def distill(
         return Distilled(torch.zeros_like(student.parameters), None)
     before = student.parameters.clone()
     _set_to_train(student)
-    optimiser = _optimiser(student, settings)
+    optimiser = Adam([student.parameters], [settings.distill_lr], weight_decay=settings.distill_weight_decay)
     losses = []
     for inputs, answers in _steps(setup, ensemble, pool, random):
         loss = distillation_loss(student.module(inputs), answers, settings.distill_temperature)
@@ -82,7 +83,7 @@ def distill(
         if guard.accepts("distillation", loss):
             loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-        optimiser.step()
+        optimiser.step([student.gradient])
     if not losses:
         return None
     return Distilled(student.parameters - before, float(torch.stack(losses).mean()))
@@ -93,14 +94,6 @@ def _set_to_train(student: FlatModel) -> None:
     for layer in statistic_layers(student.module):
         if isinstance(layer, FeatureTracker):
             layer.eval()  # same output; recording statistics that are thrown away costs a fifth of a step
-
-
-def _optimiser(student: FlatModel, settings: FedReviveSettings) -> torch.optim.Adam:
-    parameters = torch.nn.Parameter(student.parameters)
-    parameters.grad = student.gradient
-    return torch.optim.Adam(
-        [parameters], lr=settings.distill_lr, weight_decay=settings.distill_weight_decay, fused=True
-    )
 
 
 def _steps(

@@ -6,12 +6,14 @@ import math
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from fedrevive.core.adam import Adam
 from fedrevive.core.messages import ClientTask, ClientUpdate, FloatVector, Timing
 from fedrevive.core.model_state import FlatModel
 from fedrevive.core.seeds import Purpose, torch_generator
@@ -69,7 +71,7 @@ def train_client(
     model.load(torch.from_numpy(base.copy()) if not base.flags.writeable else torch.from_numpy(base))
     model.module.train()
     anchor = model.parameters.clone() if proximal else None
-    optimizer = _optimizer(model, settings)
+    step = _step(model, settings)
     order = _sample_order(data.client_indices[task.client_id], task, settings, seed)
     images, labels = data.batch(order)
     losses = torch.zeros((), device=model.vector.device)
@@ -82,7 +84,7 @@ def train_client(
         batch_loss.backward()  # type: ignore[no-untyped-call]
         if anchor is not None:
             model.gradient.add_(model.parameters - anchor, alpha=proximal)
-        optimizer.step()
+        step()
         losses += batch_loss.detach()
     train_loss = float(losses) / settings.local_steps
     duration = (time.perf_counter() - clock) * 1e3
@@ -96,12 +98,12 @@ def train_client(
     )
 
 
-def _optimizer(model: FlatModel, settings: ClientSettings) -> torch.optim.Optimizer:
-    flat = nn.Parameter(model.parameters)
-    flat.grad = model.gradient
-    if settings.optimizer == "adam":
-        return torch.optim.Adam([flat], lr=settings.lr, fused=True)
-    return torch.optim.SGD([flat], lr=settings.lr)
+def _step(model: FlatModel, settings: ClientSettings) -> Callable[[], object]:
+    """One optimiser step on the model's flat parameters and gradient, with fresh moments for Adam."""
+    if settings.optimizer == "sgd":
+        return lambda: model.parameters.add_(model.gradient, alpha=-settings.lr)
+    adam = Adam([model.parameters], [settings.lr])
+    return lambda: adam.step([model.gradient])
 
 
 def _sample_order(owned: Tensor, task: ClientTask, settings: ClientSettings, seed: int) -> Tensor:

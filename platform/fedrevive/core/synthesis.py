@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fedrevive.core.adam import Adam
 from fedrevive.core.augmentation import Augmentation
 from fedrevive.core.feature_statistics import recorded_inputs, statistic_layers
 from fedrevive.core.generator import ADAM_BETAS, GeneratorState, reptile_step
@@ -112,7 +113,11 @@ def synthesise(
     latents = torch.randn(batch, latent, generator=random, device=device).requires_grad_()
     embeddings = torch.randn(len(mean), latent, generator=random, device=device).requires_grad_()
     generator.load(state.parameters)
-    optimiser = _inner_optimiser(generator, [latents, embeddings], settings)
+    optimiser = Adam(
+        [generator.parameters, latents, embeddings],
+        [settings.generator_lr, settings.latent_lr, settings.latent_lr],
+        betas=ADAM_BETAS,
+    )
     best: Tensor | None = None
     losses = {"total": math.inf}
     for _ in range(settings.synthesis_steps):
@@ -122,7 +127,14 @@ def synthesise(
         values = _values(terms, settings.weights)
         if values["total"] < losses["total"]:
             best, losses = images.detach(), values
-        _step(optimiser, terms, settings.weights, guard)
+        loss = _kept(terms, settings.weights, guard)
+        if loss is not None:
+            generator.gradient.zero_()
+            latents.grad = embeddings.grad = None
+            loss.backward()  # type: ignore[no-untyped-call]
+            assert latents.grad is not None
+            assert embeddings.grad is not None
+            optimiser.step([generator.gradient, latents.grad, embeddings.grad])
     adapted = generator.vector.clone()
     return Round(reptile_step(state, adapted, settings.generator_lr), best, labels, losses)
 
@@ -155,30 +167,13 @@ def _norm(rows: Tensor) -> Tensor:
     return (rows.square().sum(dim=1) + NORM_EPS).sqrt()
 
 
-def _inner_optimiser(
-    generator: FlatModel, inputs: list[Tensor], settings: FedReviveSettings
-) -> torch.optim.Adam:
-    parameters = torch.nn.Parameter(generator.parameters)
-    parameters.grad = generator.gradient
-    groups = [
-        {"params": [parameters], "lr": settings.generator_lr},
-        {"params": inputs, "lr": settings.latent_lr},
-    ]
-    return torch.optim.Adam(groups, betas=ADAM_BETAS)
-
-
 def _values(terms: dict[str, Tensor], weights: SynthesisWeights) -> dict[str, float]:
     values = {name: float(term.detach()) for name, term in terms.items()}
     total = sum(getattr(weights, name) * value for name, value in values.items()) + 0.0
     return {**values, "total": total}
 
 
-def _step(
-    optimiser: torch.optim.Adam, terms: dict[str, Tensor], weights: SynthesisWeights, guard: LossGuard
-) -> None:
+def _kept(terms: dict[str, Tensor], weights: SynthesisWeights, guard: LossGuard) -> Tensor | None:
+    """Weighted sum of the terms the guard accepts; None when it accepts none."""
     kept = [getattr(weights, name) * term for name, term in terms.items() if guard.accepts(name, term)]
-    if not kept:
-        return
-    optimiser.zero_grad(set_to_none=False)
-    torch.stack(kept).sum().backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
+    return torch.stack(kept).sum() if kept else None
