@@ -166,7 +166,7 @@ def _show(folder: Path, outcome: Outcome) -> None:
     table = Table(
         title=f"Test accuracy, mean of the last 10 evaluations; mean over {seeds} seeds ± 95 % interval",
         caption=(
-            "difference: final accuracy minus the first row's, seed by seed. AUC: accuracy averaged over virtual time.\n"
+            "difference: final accuracy minus the first row's, seed by seed. AUC: mean accuracy over virtual time.\n"
             f"to target: virtual time to accuracy {outcome.target:.3f} ({origin}). "
             "server: its operations per operation of the clients."
         ),
