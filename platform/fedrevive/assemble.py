@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fedrevive.algorithms import build_algorithm
-from fedrevive.algorithms.server_algorithm import ServerContext
+from fedrevive.algorithms.server_algorithm import Oracle, ServerContext, needs_oracle
 from fedrevive.core.evaluation import measure
 from fedrevive.core.local_training import ClientData, normalised, train_client
-from fedrevive.core.messages import ClientTask, ClientUpdate, FloatVector
+from fedrevive.core.messages import ClientTask, ClientUpdate, FloatVector, ModelSnapshot
 from fedrevive.core.model_state import FlatModel
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.errors import UserError
 from fedrevive.simulation.executor import timed_evaluation
 from fedrevive.simulation.records import Evaluation
 from fedrevive.simulation.server import Server
+from fedrevive.simulation.server_work import forward_work
 from fedrevive.tasks import task_info
 from fedrevive.tasks.federated import FederatedData, Split
 from fedrevive.tasks.models import build_model, forward_flops
+
+T = TypeVar("T")
 
 
 def new_model(config: ExperimentConfig, device: torch.device | str) -> FlatModel:
@@ -42,8 +46,10 @@ def server_device(config: ExperimentConfig) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def server_context(config: ExperimentConfig, device: torch.device) -> ServerContext:
-    """What an algorithm needs to know of the experiment."""
+def server_context(
+    config: ExperimentConfig, device: torch.device, data: FederatedData | None
+) -> ServerContext:
+    """What an algorithm needs to know of the experiment; `data` becomes its oracle."""
     info = task_info(config.task)
     model = new_model(config, device)
     return ServerContext(
@@ -57,13 +63,30 @@ def server_context(config: ExperimentConfig, device: torch.device) -> ServerCont
         forward_flops=forward_flops(model, info),
         device=device,
         seed=config.seed,
+        oracle=None if data is None else _oracle(data, device),
     )
 
 
-def server(config: ExperimentConfig) -> Server:
-    """The server of an experiment, at version 0."""
+def server(config: ExperimentConfig, data: FederatedData | None) -> Server:
+    """The server of an experiment, at version 0.
+
+    Args:
+        config: the experiment.
+        data: looked at only when the settings ask for an oracle; None will do for all others.
+
+    Raises:
+        ValueError: an oracle is asked for and there is no data to read it from.
+    """
     device = server_device(config)
-    return Server(build_algorithm(config, server_context(config, device)), device)
+    visible = server_data(config, data)
+    if visible is None and needs_oracle(config.algorithm):
+        raise ValueError(f"algorithm: these settings of {config.algorithm.name} need an oracle, hence data")
+    return Server(build_algorithm(config, server_context(config, device, visible)), device)
+
+
+def server_data(config: ExperimentConfig, data: T) -> T | None:
+    """What of `data` (itself, or a reference to it) the server may have: nothing unless it is an oracle."""
+    return data if needs_oracle(config.algorithm) else None
 
 
 def client_trainer(config: ExperimentConfig, data: FederatedData) -> ClientTrainer:
@@ -103,15 +126,16 @@ class ClientTrainer:
     test: tuple[Tensor, Tensor]
     validation: tuple[Tensor, Tensor]
 
-    def train(self, base: FloatVector, task: ClientTask) -> ClientUpdate:
-        """Train one client from `base` [P + S]."""
-        algorithm = self.config.algorithm
+    def train(self, base: ModelSnapshot, task: ClientTask) -> ClientUpdate:
+        """Train one client from `base`."""
+        algorithm, settings = self.config.algorithm, self.config.client
+        steps = base.local_steps.get(task.client_id, settings.local_steps)
         return train_client(
             self.model,
-            base,
+            base.model,
             self.data,
             task,
-            self.config.client,
+            settings.model_copy(update={"local_steps": steps}),
             seed=self.config.seed,
             proximal=algorithm.proximal if algorithm.name == "fedasync" else 0.0,
         )
@@ -124,15 +148,22 @@ class ClientTrainer:
         )
 
 
-def forward_work(config: ExperimentConfig) -> tuple[int, tuple[int, int, int]]:
-    """Operations of one sample's forward pass, and its shape (C, H, W)."""
-    info = task_info(config.task)
-    return forward_flops(new_model(config, "cpu"), info), info.input_shape
+def _oracle(data: FederatedData, device: torch.device) -> Oracle:
+    return Oracle(
+        class_histograms=_tensor(data.class_histograms()).to(device),
+        kd_images=_tensor(data.kd.images).to(device),
+        kd_labels=_tensor(data.kd.labels).to(device),
+    )
+
+
+def sample_flops(config: ExperimentConfig) -> float:
+    """Operations of training on one sample: forward and backward (2 forwards)."""
+    return 3.0 * forward_work(config)[0]
 
 
 def client_flops(config: ExperimentConfig) -> float:
-    """Operations of one client job: forward and backward (2 forwards) of every sample."""
-    return 3.0 * forward_work(config)[0] * config.client.local_steps * config.client.batch_size
+    """Operations of one client job of client.local_steps steps."""
+    return sample_flops(config) * config.client.local_steps * config.client.batch_size
 
 
 def _measured(split: Split, clients: ClientData) -> tuple[Tensor, Tensor]:

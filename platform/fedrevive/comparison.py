@@ -135,7 +135,7 @@ def _factories(
     config: ExperimentConfig, data: FederatedData, *, lanes: int, workers: int, cpus: int
 ) -> Iterator[list[ExecutorFactory]]:
     if config.compute.executor == "inline":
-        yield [lambda config, data: InlineExecutor(server(config), client_trainer(config, data))]
+        yield [lambda config, data: InlineExecutor(server(config, data), client_trainer(config, data))]
         return
     from fedrevive.runtime.launch import executor_lanes
 

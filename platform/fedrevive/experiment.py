@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fedrevive.algorithms import dispatch_of
-from fedrevive.assemble import client_flops, new_model
+from fedrevive.assemble import new_model, sample_flops
 from fedrevive.core.messages import FloatVector, Timing
 from fedrevive.results.snapshots import Snapshot
 from fedrevive.results.store import RunStore
@@ -49,7 +49,7 @@ def run_experiment(
     """
     saved = store.latest()
     clock = _Clock(config, interrupted, earlier=saved.state["wall_seconds"] if saved else 0.0)
-    work = client_flops(config)
+    work = sample_flops(config)
     for record in simulate(
         config,
         dispatch_of(config.algorithm),
@@ -130,7 +130,7 @@ def named_arrays(config: ExperimentConfig, model: FloatVector) -> dict[str, Any]
     return {name: value.numpy() for name, value in workspace.state_dict().items()}
 
 
-def _arrival_row(record: ArrivalRecord, client_work: float) -> dict[str, Any]:
+def _arrival_row(record: ArrivalRecord, work_per_sample: float) -> dict[str, Any]:
     task, applied = record.task, record.applied
     return {
         "sequence": record.sequence,
@@ -138,10 +138,11 @@ def _arrival_row(record: ArrivalRecord, client_work: float) -> dict[str, Any]:
         "client": task.client_id,
         "dispatched_at": task.dispatched_at,
         "arrives_at": task.arrives_at,
+        "accepted_at": record.accepted_at,
         **dataclasses.asdict(applied.info),
         "train_loss": applied.train_loss,
         "samples": applied.samples,
-        "client_flops": client_work,
+        "client_flops": work_per_sample * applied.samples,
     }
 
 
@@ -169,7 +170,10 @@ def _to_store(record: SnapshotRecord, wall_seconds: float) -> Snapshot:
         state={
             "server": record.server.structure,
             "version": record.version,
-            "base_versions": {str(arrivals): version for arrivals, version in record.base_versions.items()},
+            "base_versions": list(record.base_versions.items()),
+            "base_local_steps": [
+                (arrivals, list(steps.items())) for arrivals, steps in record.base_local_steps.items()
+            ],
             "recent_validation": list(record.recent_validation),
             "wall_seconds": wall_seconds,
         },
@@ -186,6 +190,7 @@ def _from_store(snapshot: Snapshot) -> SnapshotRecord:
         version=state["version"],
         server=ServerCapture(state["server"], dict(snapshot.tensors)),
         base_models=snapshot.base_models,
-        base_versions={int(arrivals): version for arrivals, version in state["base_versions"].items()},
+        base_versions=dict(state["base_versions"]),
+        base_local_steps={arrivals: dict(steps) for arrivals, steps in state["base_local_steps"]},
         recent_validation=tuple(state["recent_validation"]),
     )

@@ -7,13 +7,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from fedrevive.algorithms import ServerAlgorithm, ServerContext, ServerState, build_algorithm
+from fedrevive.algorithms.server_algorithm import Oracle, needs_oracle
 from fedrevive.core.messages import ClientUpdate, ModelSnapshot, StepInfo
+from fedrevive.core.model_state import FlatModel
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.algorithm import AlgorithmSettings
 from fedrevive.settings.experiment import ServerSettings, StopSettings
 from fedrevive.settings.model import CnnSettings
+from fedrevive.settings.task import DigitsTask
 from fedrevive.tasks.federated import TaskInfo
 from fedrevive.tasks.models import build_model, forward_flops
 
@@ -22,7 +26,7 @@ INFO = TaskInfo("toy", (1, 8, 8), 3, (0.4,), (0.3,))
 Step = tuple[ServerState, StepInfo]
 
 
-def make_context(norm: str = "none", seed: int = 3) -> ServerContext:
+def make_context(norm: str = "none", seed: int = 3, oracle: Oracle | None = None) -> ServerContext:
     def new_model():
         return build_model(CnnSettings(width=4, norm=norm), INFO, seed)
 
@@ -38,14 +42,32 @@ def make_context(norm: str = "none", seed: int = 3) -> ServerContext:
         forward_flops=forward_flops(model, INFO),
         device=torch.device("cpu"),
         seed=seed,
+        oracle=oracle,
+    )
+
+
+def make_oracle() -> Oracle:
+    random = torch.Generator().manual_seed(8)
+    return Oracle(
+        class_histograms=torch.randint(0, 9, (6, INFO.classes), generator=random)
+        + torch.eye(6, INFO.classes).long(),
+        kd_images=torch.randint(0, 256, (30, *INFO.input_shape), generator=random).to(torch.uint8),
+        kd_labels=torch.arange(30) % INFO.classes,
     )
 
 
 def make_config(
-    algorithm: AlgorithmSettings, *, concurrency: int = 4, lr: float = 0.5, updates: int | str = "auto"
+    algorithm: AlgorithmSettings,
+    *,
+    concurrency: int = 4,
+    lr: float = 0.5,
+    updates: int | str = "auto",
+    clients: int = 100,
 ) -> ExperimentConfig:
     server = ServerSettings(concurrency=concurrency, lr=lr, updates_per_version=updates)
-    return ExperimentConfig(algorithm=algorithm, server=server, stop=StopSettings(arrivals=1))
+    return ExperimentConfig(
+        task=DigitsTask(clients=clients), algorithm=algorithm, server=server, stop=StopSettings(arrivals=1)
+    )
 
 
 def client_update(base: ModelSnapshot, context: ServerContext, client: int, job: int) -> ClientUpdate:
@@ -82,6 +104,50 @@ def drive_algorithm(
     return steps
 
 
+TARGETS = np.array([[4.0, 0.0], [0.0, 8.0]], np.float32)
+
+
+def quadratic_context() -> ServerContext:
+    """Two parameters that start at (0, 0)."""
+
+    def new_model() -> FlatModel:
+        module = nn.Linear(2, 1, bias=False)
+        nn.init.zeros_(module.weight)
+        return FlatModel(module, "reset")
+
+    model = new_model()
+    return ServerContext(
+        new_model=new_model,
+        initial_model=model.vector.detach().clone(),
+        spec=model.spec,
+        input_shape=(1, 8, 8),
+        classes=2,
+        mean=(0.0,),
+        std=(1.0,),
+        forward_flops=4,
+        device=torch.device("cpu"),
+        seed=0,
+    )
+
+
+def quadratic_trace(
+    settings: AlgorithmSettings, arrivals: list[tuple[int, int]], targets=TARGETS, **server
+) -> list[Step]:
+    """Apply `arrivals` of (client, number of arrivals its base had seen).
+
+    Client i descends |x - target_i|^2 / 2 once with step 1/2: it returns the midpoint of its base and its target.
+    """
+    algorithm = build_algorithm(make_config(settings, **server), quadratic_context())
+    states, steps = [algorithm.init()], []
+    for job, (client, seen) in enumerate(arrivals):
+        base = ModelSnapshot(states[seen].version, states[seen].model.numpy())
+        trained = base.model + (targets[client] - base.model) / 2
+        state, info = algorithm.apply(states[-1], base, ClientUpdate(client, job, trained, 1, 0.0))
+        states.append(state)
+        steps.append((state, info))
+    return steps
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
@@ -90,6 +156,11 @@ def _one_thread() -> None:
 @pytest.fixture
 def context_of() -> Callable[..., ServerContext]:
     return make_context
+
+
+@pytest.fixture
+def oracle_of() -> Callable[[], Oracle]:
+    return make_oracle
 
 
 @pytest.fixture
@@ -103,13 +174,26 @@ def update_of() -> Callable[..., ClientUpdate]:
 
 
 @pytest.fixture
+def quadratic() -> Callable[..., ServerContext]:
+    return quadratic_context
+
+
+@pytest.fixture
+def trace() -> Callable[..., list[Step]]:
+    """trace(settings, [(client, base's arrivals), ...], concurrency=..., lr=..., updates=...) -> [(state, info)]."""
+    return quadratic_trace
+
+
+@pytest.fixture
 def drive() -> Callable[..., list[Step]]:
-    """drive(settings, arrivals=..., norm=..., concurrency=..., lr=..., updates=...) -> [(state, info)]."""
+    """drive(settings, arrivals=..., norm=..., concurrency=..., lr=..., updates=...) -> [(state, info)]; with an oracle
+    for settings that ask for one.
+    """
 
     def run(
         settings: AlgorithmSettings, *, arrivals: int = 16, norm: str = "none", concurrency: int = 4, **server
     ) -> list[Step]:
-        context = make_context(norm)
+        context = make_context(norm, oracle=make_oracle() if needs_oracle(settings) else None)
         config = make_config(settings, concurrency=concurrency, **server)
         return drive_algorithm(build_algorithm(config, context), context, arrivals, concurrency)
 

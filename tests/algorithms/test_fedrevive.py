@@ -14,7 +14,8 @@ import torch
 from fedrevive.algorithms import STATE_TYPES, build_algorithm
 from fedrevive.core.messages import ModelSnapshot
 from fedrevive.core.state_tree import decode, encode
-from fedrevive.settings.algorithm import AflDwSettings, FedBuffSettings, FedReviveSettings, SynthesisWeights
+from fedrevive.settings.algorithm import AflDwSettings, FedBuffSettings
+from fedrevive.settings.fedrevive import FedReviveSettings, SynthesisWeights
 from fedrevive.settings.schedules import ConstantBeta, OneMinusCosineBeta
 
 SETTINGS = FedReviveSettings(

@@ -10,121 +10,79 @@ import math
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
-from fedrevive.algorithms import ServerContext, ServerState, build_algorithm
+from fedrevive.algorithms import ServerState, build_algorithm
 from fedrevive.core.messages import ClientUpdate, ModelSnapshot, StepInfo
-from fedrevive.core.model_state import FlatModel
 from fedrevive.settings.algorithm import (
     AflDwSettings,
-    AlgorithmSettings,
     FedAsyncSettings,
     FedAvgSettings,
     FedBuffSettings,
 )
 from fedrevive.settings.schedules import HingeWeight, OneMinusCosineBeta, PolynomialWeight
 
-TARGETS = np.array([[4.0, 0.0], [0.0, 8.0]], np.float32)
-
-
-def quadratic_context() -> ServerContext:
-    def new_model() -> FlatModel:
-        module = nn.Linear(2, 1, bias=False)
-        nn.init.zeros_(module.weight)
-        return FlatModel(module, "reset")
-
-    model = new_model()
-    return ServerContext(
-        new_model=new_model,
-        initial_model=model.vector.detach().clone(),
-        spec=model.spec,
-        input_shape=(1, 8, 8),
-        classes=2,
-        mean=(0.0,),
-        std=(1.0,),
-        forward_flops=4,
-        device=torch.device("cpu"),
-        seed=0,
-    )
-
-
-def trace(
-    config_of, settings: AlgorithmSettings, arrivals: list[tuple[int, int]], **server
-) -> list[tuple[ServerState, StepInfo]]:
-    """Apply `arrivals` of (client, number of arrivals its base had seen)."""
-    algorithm = build_algorithm(config_of(settings, **server), quadratic_context())
-    states, steps = [algorithm.init()], []
-    for job, (client, seen) in enumerate(arrivals):
-        base = ModelSnapshot(states[seen].version, states[seen].model.numpy())
-        trained = base.model + (TARGETS[client] - base.model) / 2
-        state, info = algorithm.apply(states[-1], base, ClientUpdate(client, job, trained, 1, 0.0))
-        states.append(state)
-        steps.append((state, info))
-    return steps
-
 
 def models(steps: list[tuple[ServerState, StepInfo]]) -> list[list[float]]:
     return [state.model.tolist() for state, _ in steps]
 
 
-def test_fedavg_waits_for_its_cohort(config_of) -> None:
-    steps = trace(config_of, FedAvgSettings(), [(0, 0), (1, 0), (1, 2), (0, 2)], concurrency=2, lr=1.0)
+def test_fedavg_waits_for_its_cohort(trace) -> None:
+    steps = trace(FedAvgSettings(), [(0, 0), (1, 0), (1, 2), (0, 2)], concurrency=2, lr=1.0)
     assert models(steps) == [[0, 0], [1, 2], [1, 2], [1.5, 3]]
     assert [info.new_version for _, info in steps] == [0, 1, 1, 2]
     assert [info.staleness for _, info in steps] == [0, 0, 0, 0]
     assert [state.pending for state, _ in steps] == [1, 0, 1, 0]
 
 
-def test_fedasync_moves_the_current_model_towards_the_client(config_of) -> None:
+def test_fedasync_moves_the_current_model_towards_the_client(trace) -> None:
     # s = (1 + tau)^-1: the second upload is one version stale, so alpha = 1/2 * 1/2.
     settings = FedAsyncSettings(staleness_weight=PolynomialWeight(exponent=1.0))
-    steps = trace(config_of, settings, [(0, 0), (1, 0), (0, 2)], concurrency=2, lr=0.5)
+    steps = trace(settings, [(0, 0), (1, 0), (0, 2)], concurrency=2, lr=0.5)
     assert models(steps) == [[1, 0], [0.75, 1], [1.5625, 0.75]]
     assert [info.staleness_weight for _, info in steps] == [1.0, 0.5, 1.0]
     assert [info.client_delta_norm for _, info in steps] == pytest.approx([2, 4, math.hypot(1.625, 0.5)])
 
 
-def test_fedasync_hinge(config_of) -> None:
+def test_fedasync_hinge(trace) -> None:
     settings = FedAsyncSettings(staleness_weight=HingeWeight(slope=1.0, grace=0.5))
-    steps = trace(config_of, settings, [(0, 0), (0, 0), (0, 0)], concurrency=3, lr=1.0)
+    steps = trace(settings, [(0, 0), (0, 0), (0, 0)], concurrency=3, lr=1.0)
     assert [info.staleness_weight for _, info in steps] == pytest.approx([1, 1 / 1.5, 1 / 2.5])
 
 
-def test_fedbuff_averages_b_updates(config_of) -> None:
+def test_fedbuff_averages_b_updates(trace) -> None:
     arrivals = [(0, 0), (1, 0), (0, 0), (1, 2)]
-    steps = trace(config_of, FedBuffSettings(), arrivals, concurrency=4, lr=1.0, updates=2)
+    steps = trace(FedBuffSettings(), arrivals, concurrency=4, lr=1.0, updates=2)
     # the last two deltas: (2, 0) from the first base, ((0, 8) - (1, 2)) / 2 from the second.
     assert models(steps) == [[0, 0], [1, 2], [1, 2], [1.75, 3.5]]
     assert [info.staleness for _, info in steps] == [0, 0, 1, 0]
     assert [info.staleness_weight for _, info in steps] == [1, 1, 1, 1]
 
 
-def test_fedbuff_divides_by_b_not_by_the_weights(config_of) -> None:
+def test_fedbuff_divides_by_b_not_by_the_weights(trace) -> None:
     settings = FedBuffSettings(staleness_weight=PolynomialWeight(exponent=1.0))
     arrivals = [(0, 0), (1, 0), (0, 0), (1, 2)]
-    steps = trace(config_of, settings, arrivals, concurrency=4, lr=1.0, updates=2)
+    steps = trace(settings, arrivals, concurrency=4, lr=1.0, updates=2)
     assert models(steps) == [[0, 0], [1, 2], [1, 2], [1.25, 3.5]]
 
 
-def test_afl_dw_weighs_stale_updates_down_after_the_warm_up(config_of) -> None:
+def test_afl_dw_weighs_stale_updates_down_after_the_warm_up(trace) -> None:
     settings = AflDwSettings(beta=OneMinusCosineBeta(half_staleness=1.0), warmup_versions=1)
-    steps = trace(config_of, settings, [(0, 0), (1, 0), (0, 1), (1, 0)], concurrency=4, lr=1.0)
+    steps = trace(settings, [(0, 0), (1, 0), (0, 1), (1, 0)], concurrency=4, lr=1.0)
     # version 2, tau 1: beta 1/2 of ((4, 0) - (2, 0)) / 2; version 3, tau 3 >= 2: nothing is left.
     assert models(steps)[:2] == [[2, 0], [2, 4]]
     np.testing.assert_allclose(models(steps)[2:], [[2.5, 4], [2.5, 4]], atol=1e-6)
     assert [info.beta for _, info in steps] == pytest.approx([0, 0, 0.5, 1.0])
 
 
-def test_a_base_from_the_future_is_refused(config_of) -> None:
-    algorithm = build_algorithm(config_of(FedBuffSettings()), quadratic_context())
+def test_a_base_from_the_future_is_refused(config_of, quadratic) -> None:
+    algorithm = build_algorithm(config_of(FedBuffSettings()), quadratic())
     base = ModelSnapshot(1, np.zeros(2, np.float32))
     with pytest.raises(ValueError, match="base version 1 is newer than server version 0"):
         algorithm.apply(algorithm.init(), base, ClientUpdate(0, 0, base.model, 1, 0.0))
 
 
-def test_a_vector_of_the_wrong_length_is_refused(config_of) -> None:
-    algorithm = build_algorithm(config_of(FedBuffSettings()), quadratic_context())
+def test_a_vector_of_the_wrong_length_is_refused(config_of, quadratic) -> None:
+    algorithm = build_algorithm(config_of(FedBuffSettings()), quadratic())
     base = ModelSnapshot(0, np.zeros(2, np.float32))
     with pytest.raises(ValueError, match=r"update has shape \(3,\), expected \(2,\)"):
         algorithm.apply(algorithm.init(), base, ClientUpdate(0, 0, np.zeros(3, np.float32), 1, 0.0))

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 import ray
+import torch
 
-from fedrevive.algorithms import dispatch_of
+from fedrevive.algorithms import STATE_TYPES, dispatch_of
 from fedrevive.assemble import client_trainer, server
 from fedrevive.core.process import configure_process
+from fedrevive.core.state_tree import decode
 from fedrevive.experiment import run_experiment
 from fedrevive.results.store import RunStore
 from fedrevive.runtime.ray_executor import RayExecutor
@@ -23,6 +25,8 @@ from fedrevive.tasks import load_task
 TINY = ["task.clients=24", "task.samples_per_client=20", "server.concurrency=6", "client.local_steps=3",
         "client.batch_size=8", "stop.arrivals=50", "evaluation.every_arrivals=7"]  # fmt: skip
 REVIVE = ["algorithm.name=fedrevive", "algorithm.warmup_versions=8", "algorithm.generate_every_versions=4"]
+ADAPTIVE = ["algorithm.name=asyncfeded", "algorithm.target_distance=2.0", "algorithm.local_steps_range=3"]
+SLOW_SERVER = ["server.charge_time.flops_per_unit=5e9"]
 VARIANTS = {
     "fedavg": ["algorithm.name=fedavg"],
     "fedasync-constant": ["algorithm.name=fedasync", "algorithm.staleness_weight.family=constant"],
@@ -35,6 +39,53 @@ VARIANTS = {
     "fedrevive-b2": [*REVIVE, "server.updates_per_version=2"],
     "fedrevive-batch-norm": [*REVIVE, "model.norm=batch"],
     "fedrevive-group-norm": [*REVIVE, "model.norm=group"],
+    "fedrevive-oracles": [
+        *REVIVE,
+        "algorithm.proportions=oracle",
+        "algorithm.pool=real",
+        "algorithm.diagnostics=true",
+    ],
+    "fedrevive-noise": [
+        *REVIVE,
+        "algorithm.pool=noise",
+        "algorithm.teachers=random_weights",
+        "algorithm.class_weights=false",
+        "algorithm.labels=uniform",
+    ],
+    "fedrevive-convex": [
+        *REVIVE,
+        "algorithm.reptile.kind=convex",
+        "algorithm.probe_floor=0.05",
+        "algorithm.augmentation=crop_flip",
+        "algorithm.beta.family=running_quantile",
+    ],
+    "fedrevive-stepped": [
+        *REVIVE,
+        "algorithm.distill_from=stepped",
+        "algorithm.distill_optimizer=sgd",
+        "server.updates_per_version=2",
+    ],
+    "fedrevive-teacher-mean": [
+        *REVIVE,
+        "algorithm.reviver.kind=teacher_mean",
+        "algorithm.beta.family=sigmoid",
+    ],
+    "fedrevive-server-ema": [*REVIVE, "algorithm.reviver.kind=server_ema", "model.norm=batch"],
+    "afl_dw-adaptive": ["algorithm.name=afl_dw", "algorithm.beta.family=variance_driven"],
+    "ca2fl": ["algorithm.name=ca2fl", "server.updates_per_version=3"],
+    "fadas": ["algorithm.name=fadas", "server.updates_per_version=2", "server.lr=0.01"],
+    "fadas-paper": ["algorithm.name=fadas", "algorithm.delay_adaptation=capped", "model.norm=batch"],
+    "asyncfeded": ["algorithm.name=asyncfeded"],
+    "asyncfeded-adaptive": [*ADAPTIVE, "algorithm.local_steps_gain=1.0"],
+    "fedfa": ["algorithm.name=fedfa", "server.lr=1", "algorithm.window=5"],
+    "port": ["algorithm.name=port", "server.updates_per_version=3"],
+    "dd_fedrevive": [
+        "algorithm.name=dd_fedrevive",
+        "algorithm.warmup_versions=8",
+        "algorithm.teacher_capacity=3",
+    ],
+    "charged": [*REVIVE, *SLOW_SERVER],
+    "charged-virtual-time": [*REVIVE, *SLOW_SERVER, "stop.arrivals=null", "stop.virtual_time=1.2"],
     "virtual-time": [*REVIVE, "stop.arrivals=null", "stop.virtual_time=0.9"],
     "target": ["algorithm.name=fedbuff", "stop.target_accuracy=0.12", "stop.arrivals=200"],
 }
@@ -46,7 +97,8 @@ def experiment(variant, *more):
 
 def inline_executor(config):
     configure_process()
-    return InlineExecutor(server(config), client_trainer(config, load_task(config.task, config.seed)))
+    data = load_task(config.task, config.seed)
+    return InlineExecutor(server(config, data), client_trainer(config, data))
 
 
 def hashes(config, executor, folder, interrupted=lambda: False):
@@ -122,6 +174,23 @@ def test_killed_workers_change_nothing(cluster, tmp_path):
                 pid = ray.get(lane.clients[record.sequence % 2].setup.remote(config, executor._data))
                 os.kill(pid, signal.SIGKILL)
         assert store.manifest["hashes"] == expected
+
+
+def test_adapted_local_steps_are_those_of_the_base_model():
+    """AsyncFedED decides a job's steps at its dispatch: later uploads of the client do not change it."""
+    config = experiment("asyncfeded-adaptive")
+    records = list(simulate(config, "continuous", inline_executor(config), snapshot_due=lambda _: True))
+    steps = {0: {}}
+    for record in records:
+        if isinstance(record, SnapshotRecord):
+            memory = decode(
+                record.server.structure, record.server.arrays, STATE_TYPES, torch.device("cpu")
+            ).memory
+            steps[record.arrivals] = memory.local_steps
+    jobs = [record for record in records if isinstance(record, ArrivalRecord)]
+    expected = [steps[r.task.base_arrivals].get(r.task.client_id, 3) for r in jobs]
+    assert [r.applied.samples / config.client.batch_size for r in jobs] == expected
+    assert len(set(expected)) > 2
 
 
 def test_snapshots_are_consistent_cuts():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,9 +13,15 @@ from fedrevive.core.augmentation import build_augmentation
 from fedrevive.core.distillation import DistillationSetup, Distilled, distill, distillation_loss
 from fedrevive.core.loss_guard import LossGuard
 from fedrevive.core.model_state import FlatModel
-from fedrevive.core.synthetic_pool import SyntheticPool, appended, draw_by_class, empty_pool
+from fedrevive.core.synthetic_pool import (
+    SyntheticPool,
+    appended,
+    draw_by_class,
+    draw_uniformly,
+    empty_pool,
+)
 from fedrevive.core.teachers import Ensemble
-from fedrevive.settings.algorithm import FedReviveSettings
+from fedrevive.settings.fedrevive import FedReviveSettings
 from fedrevive.settings.model import CnnSettings
 from fedrevive.tasks.federated import TaskInfo
 from fedrevive.tasks.models import build_model
@@ -82,14 +89,16 @@ def slow_delta(
     """Distillation in float64: teacher by teacher, sample by sample, a per-parameter Adam."""
     steps, batch = settings.distill_steps, settings.distill_batch
     samples = pool()
-    drawn = draw_by_class(samples, asked.proportions, steps * batch, random(6))
+    if asked.class_weights:
+        drawn = draw_by_class(samples, asked.proportions, steps * batch, random(6))
+    else:
+        drawn = draw_uniformly(samples, len(asked.models), steps * batch, random(6))
     module = copy.deepcopy(student.module).double().train()
     for parameter in module.parameters():
         parameter.grad = None
     before = [p.detach().clone() for p in module.parameters()]
-    adam = torch.optim.Adam(
-        module.parameters(), lr=settings.distill_lr, weight_decay=settings.distill_weight_decay
-    )
+    kind = torch.optim.Adam if settings.distill_optimizer == "adam" else torch.optim.SGD
+    optimiser = kind(module.parameters(), lr=settings.distill_lr, weight_decay=settings.distill_weight_decay)
     losses = []
     for step in range(steps):
         taken = [row[step * batch : (step + 1) * batch] for row in drawn]
@@ -101,9 +110,9 @@ def slow_delta(
             for b in range(batch):
                 target = torch.softmax(frozen(images[k][b : b + 1])[0], dim=0)
                 loss = loss + (target * torch.log(target / own[k, b])).sum() / (len(taken) * batch)
-        adam.zero_grad()
+        optimiser.zero_grad()
         loss.backward()
-        adam.step()
+        optimiser.step()
         losses.append(float(loss.detach()))
     moved = [a.detach() - b for a, b in zip(module.parameters(), before, strict=True)]
     flat = [m.permute(0, 2, 3, 1).flatten() if m.dim() == 4 else m.flatten() for m in moved]
@@ -120,6 +129,28 @@ def test_steps_equal_the_slow_form(norm: str, steps: int) -> None:
     torch.testing.assert_close(done.delta.double(), expected, atol=1e-5, rtol=0)
     assert done.loss == pytest.approx(loss, rel=1e-4)
     assert float(done.delta.abs().max()) <= 1.01 * steps * settings.distill_lr
+
+
+def test_sgd_equals_the_slow_form() -> None:
+    settings = FedReviveSettings(
+        distill_steps=4, distill_batch=6, distill_optimizer="sgd", distill_lr=0.05, distill_weight_decay=0.1
+    )
+    student, asked = model(7), teachers()
+    expected, _ = slow_delta(settings, student, asked)
+    done = run(settings, student, asked)
+    torch.testing.assert_close(done.delta.double(), expected, atol=1e-5, rtol=0)
+    assert float(done.delta.abs().max()) > 1e-3
+
+
+def test_without_class_weights_batches_ignore_the_proportions() -> None:
+    settings = FedReviveSettings(distill_steps=3, distill_batch=6, distill_lr=1e-4)
+    asked = replace(teachers(), class_weights=False)
+    expected, loss = slow_delta(settings, model(7), asked)
+    done = run(settings, model(7), asked)
+    torch.testing.assert_close(done.delta.double(), expected, atol=1e-5, rtol=0)
+    other = replace(asked, proportions=asked.proportions.flip(1))
+    assert torch.equal(run(settings, model(7), other).delta, done.delta)
+    assert done.loss == pytest.approx(loss, rel=1e-4)
 
 
 def test_blocks_of_steps_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:

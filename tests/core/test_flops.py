@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fedrevive.core.flops import ArrivalWork, arrival_flops, generator_flops
 from fedrevive.core.generator import ImageGenerator
-from fedrevive.settings.algorithm import FedReviveSettings
+from fedrevive.settings.fedrevive import FedReviveSettings
 
 IDLE = ArrivalWork(teachers=8, probed=False, synthesised=False, adversarial=False, distilled=False)
 

@@ -10,11 +10,13 @@ from fedrevive.core.generator import (
     ImageGenerator,
     build_generator,
     initial_state,
+    meta_step,
     reptile_step,
 )
-from fedrevive.settings.algorithm import FedReviveSettings
+from fedrevive.settings.fedrevive import ConvexReptile, FedReviveSettings
 
 SMALL = FedReviveSettings(latent_size=8, generator_width=4)
+CONVEX = SMALL.model_copy(update={"reptile": ConvexReptile()})
 CPU = torch.device("cpu")
 
 
@@ -60,4 +62,25 @@ def test_reptile_is_adam_on_the_difference() -> None:
 def test_reptile_limits() -> None:
     state = initial_state(build_generator(SMALL, (1, 8, 8), seed=0, device=CPU))
     assert torch.equal(reptile_step(state, state.parameters, 0.1).parameters, state.parameters)
-    assert reptile_step(state, torch.full_like(state.parameters, float("nan")), 0.1) is state
+    poisoned = torch.full_like(state.parameters, float("nan"))
+    for settings in (SMALL, CONVEX):
+        assert meta_step(settings, state, poisoned) is state
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
+def test_convex_reptile_is_the_papers_formula(weight: float) -> None:
+    start = initial_state(build_generator(SMALL, (1, 8, 8), seed=0, device=CPU))
+    adapted = torch.randn(len(start.parameters), generator=torch.Generator().manual_seed(1))
+    settings = SMALL.model_copy(update={"reptile": ConvexReptile(weight=weight)})
+    moved = meta_step(settings, start, adapted).parameters
+    expected = (1 - weight) * start.parameters.double() + weight * adapted.double()
+    torch.testing.assert_close(moved.double(), expected, atol=1e-5, rtol=0)
+    if weight in (0.0, 1.0):
+        assert torch.equal(moved, adapted if weight else start.parameters)
+
+
+def test_adam_reptile_is_the_default() -> None:
+    start = initial_state(build_generator(SMALL, (1, 8, 8), seed=0, device=CPU))
+    adapted = start.parameters + 0.1
+    expected = reptile_step(start, adapted, SMALL.generator_lr).parameters
+    assert torch.equal(meta_step(SMALL, start, adapted).parameters, expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from fedrevive.core.loss_guard import LossGuard
 from fedrevive.core.model_state import FlatModel
 from fedrevive.core.synthesis import Round, SynthesisSetup, synthesis_terms, synthesise
 from fedrevive.core.teachers import Ensemble, draw_classes
-from fedrevive.settings.algorithm import FedReviveSettings, SynthesisWeights
+from fedrevive.settings.fedrevive import FedReviveSettings, SynthesisWeights
 from fedrevive.settings.model import CnnSettings
 from fedrevive.tasks.federated import TaskInfo
 from fedrevive.tasks.models import build_model
@@ -58,7 +59,12 @@ def slow_answers(module: nn.Module, inputs: Tensor) -> tuple[Tensor, list[tuple[
 
 
 def slow_terms(
-    inputs: Tensor, labels: Tensor, teachers: list[nn.Module], proportions: Tensor, student: nn.Module
+    inputs: Tensor,
+    labels: Tensor,
+    teachers: list[nn.Module],
+    proportions: Tensor,
+    student: nn.Module,
+    class_weights: bool = True,
 ) -> dict[str, Tensor]:
     """The formulas of the module docstring, sample by sample and teacher by teacher."""
     count = len(labels)
@@ -67,7 +73,10 @@ def slow_terms(
     for k, module in enumerate(teachers):
         logits, features = slow_answers(copy.deepcopy(module), inputs)
         shares = torch.softmax(logits, dim=1)
-        weights = [proportions[k, y] / proportions[:, y].sum() for y in labels.tolist()]
+        weights = [
+            proportions[k, y] / proportions[:, y].sum() if class_weights else 1 / len(teachers)
+            for y in labels.tolist()
+        ]
         for b, y in enumerate(labels.tolist()):
             onehot = onehot - weights[b] * torch.log(shares[b, y]) / count
             if int(shares[b].argmax()) == int(student_shares[b].argmax()):
@@ -82,9 +91,11 @@ def slow_terms(
     return {"onehot": onehot, "feature_stats": feature, "adversarial": adversarial}
 
 
-@pytest.mark.parametrize("norm", ["none", "batch", "group"])
-def test_each_term_equals_its_slow_form(norm: str) -> None:
-    teachers, student = ensemble(norm), frozen_model(7, norm)
+@pytest.mark.parametrize(
+    ("norm", "class_weights"), [("none", True), ("batch", True), ("group", True), ("none", False)]
+)
+def test_each_term_equals_its_slow_form(norm: str, class_weights: bool) -> None:
+    teachers, student = replace(ensemble(norm), class_weights=class_weights), frozen_model(7, norm)
     inputs = torch.randn(16, 1, 8, 8, generator=random(1))
     labels = draw_classes(teachers.proportions.mean(0)[None], 16, random(2))[0]
     fast = synthesis_terms(inputs, labels, teachers, student, WEIGHTS)
@@ -94,6 +105,7 @@ def test_each_term_equals_its_slow_form(norm: str) -> None:
         [double(m) for m in teachers.models],
         teachers.proportions.double(),
         double(student),
+        class_weights,
     )
     assert set(fast) == set(slow)
     for name, value in slow.items():
@@ -214,6 +226,16 @@ def test_training_the_generator_lowers_its_loss() -> None:
         state = done.generator
         totals.append(done.losses["onehot"])
     assert sum(totals[-10:]) < 0.9 * sum(totals[:10])
+
+
+def test_labels_follow_the_mean_proportions_or_are_uniform() -> None:
+    settings = SETTINGS.model_copy(update={"synthesis_batch": 3000, "synthesis_steps": 1})
+    shares = {}
+    for labels in ("mean_proxy", "uniform"):
+        done = one_round(settings.model_copy(update={"labels": labels}))[1]
+        shares[labels] = torch.bincount(done.labels, minlength=3) / 3000
+    torch.testing.assert_close(shares["mean_proxy"], ensemble("none").proportions.mean(0), atol=0.03, rtol=0)
+    torch.testing.assert_close(shares["uniform"], torch.full((3,), 1 / 3), atol=0.03, rtol=0)
 
 
 def test_augmented_rounds_keep_images_that_are_not_augmented() -> None:

@@ -7,19 +7,22 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedrevive.core.model_state import FlatModel
 from fedrevive.core.teachers import (
     ClassProportions,
+    Ensemble,
     Teacher,
     TeacherModels,
     draw_classes,
+    floored,
     label_weights,
     observed,
     probe,
     pushed,
+    random_weights,
     teacher_proportions,
 )
 from fedrevive.settings.model import CnnSettings
@@ -67,6 +70,7 @@ def test_estimate_is_the_mean_of_two_uploads_and_refreshes_older_teachers() -> N
     torch.testing.assert_close(rows, torch.tensor([[0.75, 0.25], [0.25, 0.75], [0.75, 0.25]]))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 8), st.integers(2, 10), st.integers(0, 2**32))
 def test_label_weights_sum_to_one_over_teachers(teachers: int, classes: int, seed: int) -> None:
     logits = torch.randn(teachers, classes, generator=torch.Generator().manual_seed(seed))
@@ -82,6 +86,37 @@ def test_label_weights_sum_to_one_over_teachers(teachers: int, classes: int, see
 def test_a_label_nobody_claims_gets_no_weight_and_no_nan() -> None:
     weights = label_weights(torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
     torch.testing.assert_close(weights, torch.tensor([[0.5, 0.0], [0.5, 0.0]]))
+
+
+@settings(deadline=None)
+@given(st.floats(0, 1), st.integers(0, 2**32))
+def test_the_floor_mixes_with_uniform_proportions(floor: float, seed: int) -> None:
+    rows = torch.softmax(4 * torch.randn(3, 5, generator=torch.Generator().manual_seed(seed)), dim=1)
+    mixed = floored(rows, floor)
+    torch.testing.assert_close(mixed.sum(dim=1), torch.ones(3))
+    for k in range(3):
+        for y in range(5):
+            assert float(mixed[k, y]) == pytest.approx((1 - floor) * float(rows[k, y]) + floor / 5, abs=1e-5)
+
+
+def test_without_class_weights_all_teachers_count_alike() -> None:
+    proportions = torch.tensor([[1.0, 0.0], [0.3, 0.7]])
+    models = [new_model(0), new_model(1)]
+    torch.testing.assert_close(Ensemble(models, proportions, False).label_weights(), torch.full((2, 2), 0.5))
+    torch.testing.assert_close(Ensemble(models, proportions).label_weights(), label_weights(proportions))
+
+
+def test_random_weights_are_each_tensors_initial_values_in_another_order() -> None:
+    model = new_model()
+    model.vector.copy_(torch.arange(len(model.vector), dtype=torch.float32))
+    drawn = random_weights(model.vector, model.spec, torch.Generator().manual_seed(1))
+    offset = 0
+    for _, shape in model.spec.parameters:
+        part = slice(offset, offset := offset + math.prod(shape))
+        assert not torch.equal(drawn[part], model.vector[part])
+        assert torch.equal(drawn[part].sort().values, model.vector[part])
+    assert torch.equal(drawn[offset:], model.vector[offset:])
+    assert torch.equal(drawn, random_weights(model.vector, model.spec, torch.Generator().manual_seed(1)))
 
 
 def test_draw_classes_follows_the_rows_and_never_draws_an_impossible_class() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import pytest
-from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, MultipleOf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -23,7 +23,8 @@ def section_values(draw, model):
         field = section_field(model, name)
         if field is not None:
             kind = draw(st.sampled_from(sorted(field.kinds)))
-            values[name] = draw(section_values(field.kinds[kind]))
+            absent = field.optional and draw(st.booleans())
+            values[name] = None if absent else draw(section_values(field.kinds[kind]))
         elif name == discriminator(model):
             values[name] = info.default
         elif name == "name":
@@ -47,6 +48,12 @@ def plain_values(annotation, metadata):
         return plain_values(get_args(annotation)[0], inner)
     if annotation in (int, float, str, bool):
         return bounded(annotation, metadata)
+    if get_origin(annotation) is tuple:
+        sizes = {type(m): m for m in metadata}
+        items = plain_values(get_args(annotation)[0], [])
+        return st.lists(
+            items, min_size=sizes[MinLen].min_length, max_size=sizes[MaxLen].max_length, unique=True
+        )
     return st.one_of([plain_values(choice, metadata) for choice in get_args(annotation)])
 
 
@@ -71,10 +78,14 @@ def test_a_dumped_configuration_loads_back_equal(tmp_path_factory, values):
     try:
         config = ExperimentConfig.model_validate(values)
     except ValidationError:
-        values["server"] |= {"concurrency": 1, "updates_per_version": "auto", "lr": 0.5}
+        values["server"] |= {"concurrency": 1, "updates_per_version": "auto", "lr": 1.0}
         values["stop"]["arrivals"] = 7
         if values["delays"]["kind"] == "uniform":
             values["delays"]["high"] = 1e6
+        values["algorithm"] |= {"distill_from": "current"} if "distill_from" in values["algorithm"] else {}
+        beta = values["algorithm"].get("beta", {})
+        if beta.get("thresholds"):
+            beta |= {"horizon": "auto", "thresholds": sorted(beta["thresholds"])}
         config = ExperimentConfig.model_validate(values)
     path = Path(tmp_path_factory.getbasetemp()) / "dumped.yaml"
     text = dump_yaml(config)

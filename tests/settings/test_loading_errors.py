@@ -33,6 +33,51 @@ def complaint(source, overrides=(), flags=None) -> str:
 
 
 BAD_OVERRIDES = [
+    ("algorithm.teacher_capacity=0", "algorithm.teacher_capacity: 0 is not allowed; must be >= 1"),
+    (
+        "algorithm.generate_every_versions=0",
+        "algorithm.generate_every_versions: 0 is not allowed; must be >= 1",
+    ),
+    (
+        "algorithm.pool=noice",
+        "algorithm.pool: 'noice' is not allowed; must be one of generator, noise, real; did",
+    ),
+    (
+        "algorithm.beta.family=sigmod",
+        "algorithm.beta.family: 'sigmod' is not allowed; must be one of one_minus_c",
+    ),
+    (
+        "algorithm.beta={family: constant, value: 1.5}",
+        "algorithm.beta.value: 1.5 is not allowed; must be <= 1.0",
+    ),
+    (
+        "algorithm.beta={family: stepwise, thresholds: [1, 3, 2, 9]}",
+        "algorithm.beta: thresholds=[1.0, 3.0, 2.0, 9.0] are out of order; they must increase",
+    ),
+    (
+        "algorithm.beta={family: stepwise, thresholds: [1, 2, 3]}",
+        "algorithm.beta.thresholds: a list is not allowed; must be a list of at least 4 values",
+    ),
+    (
+        "algorithm.beta={family: stepwise, thresholds: 3}",
+        "algorithm.beta.thresholds: 3 is not a list",
+    ),
+    (
+        "algorithm.beta={family: stepwise, thresholds: [0, 1, 2, 3]}",
+        "algorithm.beta.thresholds: 0 is not allowed; must be > 0",
+    ),
+    (
+        "algorithm.beta={family: stepwise, thresholds: [1, 2, 3, 4], horizon: 3}",
+        "algorithm.beta: horizon=3.0 and thresholds exclude each other",
+    ),
+    (
+        "algorithm.reviver.pull=0.1",
+        "algorithm.reviver.pull: not a field of algorithm.reviver.kind=distillation",
+    ),
+    (
+        "algorithm={name: fedrevive, distill_from: stepped, reviver: {kind: server_ema}}",
+        "algorithm: distill_from=stepped does not fit reviver.kind=server_ema",
+    ),
     ("server.concurency=3", "server.concurency: unknown field; did you mean 'concurrency'?"),
     (
         "algorithm.teacher_capicity=3",

@@ -29,7 +29,7 @@ def config(kind="fedrevive_default", clients=1000, concurrency=100, seed=0, **de
 
 def arrivals_until(units, experiment, dispatch="continuous"):
     timeline = Timeline(experiment, dispatch)
-    while timeline.next_arrival_at() <= units * NANOSECONDS:
+    while timeline.next_acceptance_at() <= units * NANOSECONDS:
         timeline.advance()
     return timeline.arrivals
 
@@ -84,7 +84,7 @@ def test_invariants(kind, concurrency, spare, seed, dispatch):
     nth = {task.client_id: 0 for task in timeline.in_flight}
     assert len(nth) == concurrency
     for sequence in range(60):
-        due = timeline.next_arrival_at()
+        due = timeline.next_acceptance_at()
         step = timeline.advance()
         assert step == twin.advance()
         assert (step.sequence, step.task.arrives_at, timeline.now) == (sequence, due, due)

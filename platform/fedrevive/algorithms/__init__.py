@@ -33,8 +33,17 @@ BUILDERS = {
     "fedbuff": "fedrevive.algorithms.fedbuff",
     "afl_dw": "fedrevive.algorithms.afl_dw",
     "fedrevive": "fedrevive.algorithms.fedrevive",
+    "dd_fedrevive": "fedrevive.algorithms.dd_fedrevive",
+    "ca2fl": "fedrevive.algorithms.ca2fl",
+    "fadas": "fedrevive.algorithms.fadas",
+    "asyncfeded": "fedrevive.algorithms.asyncfeded",
+    "fedfa": "fedrevive.algorithms.fedfa",
+    "port": "fedrevive.algorithms.port",
 }
 """`algorithm.name` -> module whose `build(config, context)` makes it."""
+
+WITH_MEMORY = ("fedrevive", "dd_fedrevive", "ca2fl", "fadas", "asyncfeded", "fedfa", "port")
+"""Algorithms whose module lists in `MEMORY_TYPES` the records their memory consists of."""
 
 if TYPE_CHECKING:
     STATE_TYPES: tuple[type, ...]
@@ -54,6 +63,5 @@ def build_algorithm(config: ExperimentConfig, context: ServerContext) -> ServerA
 def __getattr__(name: str) -> Any:
     if name != "STATE_TYPES":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from fedrevive.algorithms.fedrevive import MEMORY_TYPES
-
-    return (ServerState, *MEMORY_TYPES)
+    listed = [import_module(BUILDERS[algorithm]).MEMORY_TYPES for algorithm in WITH_MEMORY]
+    return (ServerState, *dict.fromkeys(kind for kinds in listed for kind in kinds))

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from fedrevive.algorithms.aggregation import Contribution, Upload, aggregating
 from fedrevive.algorithms.server_algorithm import ServerAlgorithm, ServerContext, ServerState
-from fedrevive.core.schedules import beta_schedule, warmup_versions
+from fedrevive.core.beta_rule import beta_rule
+from fedrevive.core.schedules import warmup_versions
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.algorithm import AflDwSettings
 
@@ -19,7 +20,7 @@ def build(config: ExperimentConfig, context: ServerContext) -> ServerAlgorithm:
     """AFL-DW; updates stay unweighted up to the warm-up version, as in FedRevive."""
     settings = config.algorithm
     assert isinstance(settings, AflDwSettings)
-    schedule = beta_schedule(
+    rule = beta_rule(
         settings.beta,
         concurrency=config.server.concurrency,
         updates_per_version=config.updates_per_version,
@@ -27,7 +28,8 @@ def build(config: ExperimentConfig, context: ServerContext) -> ServerAlgorithm:
     warmup = warmup_versions(settings.warmup_versions, concurrency=config.server.concurrency)
 
     def contribution(state: ServerState, upload: Upload) -> Contribution:
-        beta = schedule(upload.info.staleness) if state.version > warmup else 0.0
-        return Contribution((1.0 - beta) * upload.delta, replace(upload.info, beta=beta))
+        due, observed = rule.evaluate(state.memory, upload.info.staleness)
+        beta = due if state.version > warmup else 0.0
+        return Contribution((1.0 - beta) * upload.delta, replace(upload.info, beta=beta), observed)
 
-    return aggregating(config, context, contribution)
+    return aggregating(config, context, contribution, tuple)  # its memory: the staleness a beta may follow

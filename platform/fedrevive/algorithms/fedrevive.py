@@ -12,111 +12,88 @@ learnt from them.
     mixed_delta = (1 - beta(tau))*client_delta + beta(tau)*distilled_delta         (the paper's Eq. 3)
 
 Where the paper is silent or its text and the published example differ, algorithm choices are named beside
-them: labels ~ the teachers' mean proportions, the Reptile step by Adam, warm-up gates, the loss guard.
+them: labels ~ the teachers' mean proportions, the Reptile step by Adam, warm-up gates, the loss guard. The phases
+are in fedrevive_phases.py, the controls that distil nothing in weight_pull.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from fedrevive.algorithms import weight_pull
 from fedrevive.algorithms.aggregation import Contribution, Upload, aggregating
-from fedrevive.algorithms.server_algorithm import ServerAlgorithm, ServerContext, ServerState
-from fedrevive.core.augmentation import PADDING, build_augmentation
-from fedrevive.core.distillation import DistillationSetup, Distilled, distill
-from fedrevive.core.flops import ArrivalWork, arrival_flops
-from fedrevive.core.generator import GeneratorState, build_generator, initial_state
-from fedrevive.core.loss_guard import LossGuard, LossWindows
-from fedrevive.core.messages import StepInfo
-from fedrevive.core.model_state import FlatModel
-from fedrevive.core.schedules import BetaSchedule, Gates, beta_schedule, gates
-from fedrevive.core.seeds import Purpose, torch_generator
-from fedrevive.core.synthesis import Round, SynthesisSetup, synthesise
-from fedrevive.core.synthetic_pool import SyntheticPool, appended, empty_pool
-from fedrevive.core.teachers import (
-    PROBED_UPLOADS,
-    ClassProportions,
-    Ensemble,
-    Teacher,
-    TeacherBuffer,
-    TeacherModels,
-    observed,
-    probe,
-    pushed,
-    teacher_proportions,
+from fedrevive.algorithms.blending import added, blended
+from fedrevive.algorithms.fedrevive_phases import (
+    NEVER,
+    FedReviveMemory,
+    Workshop,
+    add_to_pool,
+    admit,
+    distilled,
+    prepared,
+    true_proportions,
 )
+from fedrevive.algorithms.server_algorithm import ServerAlgorithm, ServerContext, ServerState
+from fedrevive.core.diagnostics import mean_correlation, mean_entropy
+from fedrevive.core.distillation import Distilled
+from fedrevive.core.flops import ArrivalWork, arrival_flops
+from fedrevive.core.generator import GeneratorState, initial_state
+from fedrevive.core.loss_guard import LossGuard
+from fedrevive.core.messages import StepInfo
+from fedrevive.core.synthesis import Round
+from fedrevive.core.synthetic_pool import SyntheticPool, empty_pool
+from fedrevive.core.teachers import ClassProportions, Ensemble, Teacher
 from fedrevive.settings import ExperimentConfig
-from fedrevive.settings.algorithm import FedReviveSettings
+from fedrevive.settings.fedrevive import DistillationReviver, FedReviveSettings
 
-NEVER = -1
-
-
-@dataclass(frozen=True)
-class FedReviveMemory:
-    """What FedRevive remembers beside the model."""
-
-    teachers: TeacherBuffer
-    proportions: dict[int, ClassProportions]
-    """By client."""
-    generator: GeneratorState
-    pool: SyntheticPool
-    loss_windows: LossWindows
-    generated_version: int
-    """Version of the last generator round; NEVER before the first."""
-
-
-MEMORY_TYPES = (FedReviveMemory, Teacher, ClassProportions, GeneratorState, SyntheticPool)
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """What the phases share. Its modules carry no information from one arrival to the next."""
-
-    settings: FedReviveSettings
-    context: ServerContext
-    gates: Gates
-    beta: BetaSchedule
-    teacher_models: TeacherModels
-    student: FlatModel
-    synthesis: SynthesisSetup
-    distillation: DistillationSetup
+MEMORY_TYPES = (
+    FedReviveMemory,
+    Teacher,
+    ClassProportions,
+    GeneratorState,
+    SyntheticPool,
+    weight_pull.WeightPullMemory,
+)
 
 
 def build(config: ExperimentConfig, context: ServerContext) -> ServerAlgorithm:
-    """FedRevive.
+    """FedRevive, or one of its controls.
 
     Raises:
         ValueError: the image size does not suit the augmentation.
     """
     settings = config.algorithm
     assert isinstance(settings, FedReviveSettings)
-    workshop = _workshop(config, settings, context)
-    generator = initial_state(workshop.synthesis.generator)
+    if not isinstance(settings.reviver, DistillationReviver):
+        return weight_pull.build(config, settings, settings.reviver, context)
+    workshop = prepared(config, settings, context)
+    generator = None if workshop.synthesis is None else initial_state(workshop.synthesis.generator)
 
     def initial_memory() -> FedReviveMemory:
         pool = empty_pool(context.input_shape, context.device)
-        return FedReviveMemory((), {}, generator, pool, {}, NEVER)
+        return FedReviveMemory((), (), {}, generator, pool, {}, NEVER)
 
     return aggregating(config, context, partial(contribution, workshop), initial_memory)
 
 
 def contribution(workshop: Workshop, state: ServerState, upload: Upload) -> Contribution:
-    """One arrival: admit the teacher, perhaps synthesise, perhaps distil, blend (algorithm.md §1.2)."""
+    """One arrival: admit the teacher, perhaps add to the pool, perhaps distil, blend (algorithm.md §1.2)."""
     settings, context, gate = workshop.settings, workshop.context, workshop.gates
-    memory, ensemble, probed = _admit(workshop, state.memory, upload)
-    beta = workshop.beta(upload.info.staleness)
+    beta, observed = workshop.beta.evaluate(state.memory.observed, upload.info.staleness)
+    memory, ensemble, probed = admit(workshop, state, replace(state.memory, observed=observed), upload)
     guard = LossGuard(memory.loss_windows, settings.loss_guard)
-    made, distilled = None, None
+    made, learnt = None, None
     adversarial = gate.adversarial(state.version) and settings.weights.adversarial > 0
-    if beta > 0 and gate.synthesises(state.version, memory.generated_version):
-        memory, made = _generate(workshop, state, memory, ensemble, guard, adversarial)
-    distils = beta > 0 and gate.distils(state.version)
+    if gate.revives(beta) and gate.synthesises(state.version, memory.generated_version):
+        memory, made = add_to_pool(workshop, state, memory, ensemble, guard, adversarial)
+    distils = gate.revives(beta) and gate.distils(state.version) and gate.completes(state.pending)
     distils = distils and (len(memory.pool) > 0 or settings.distill_steps == 0)
     if distils:
-        distilled = _distil(workshop, state, memory, ensemble, guard)
+        learnt = distilled(workshop, _start(workshop, state, upload), state, memory, ensemble, guard)
     work = ArrivalWork(
         teachers=len(memory.teachers),
         probed=probed,
@@ -124,9 +101,9 @@ def contribution(workshop: Workshop, state: ServerState, upload: Upload) -> Cont
         adversarial=adversarial,
         distilled=distils,
     )
-    delta, info = _mixed(upload, distilled, beta)
+    delta, info = _mixed(workshop, upload, learnt, beta)
     info = replace(
-        _described(info, made),
+        _measured(workshop, _described(info, made), memory, ensemble),
         teachers=len(memory.teachers),
         pool_size=len(memory.pool),
         server_flops=arrival_flops(work, settings, context.forward_flops, context.input_shape),
@@ -134,107 +111,28 @@ def contribution(workshop: Workshop, state: ServerState, upload: Upload) -> Cont
     return Contribution(delta, info, replace(memory, loss_windows=guard.windows))
 
 
-def _workshop(config: ExperimentConfig, settings: FedReviveSettings, context: ServerContext) -> Workshop:
-    _, height, width = context.input_shape
-    if settings.augmentation == "crop_flip" and min(height, width) <= PADDING:
-        raise ValueError(f"image size {height}x{width}: crop_flip needs more than {PADDING} pixels a side")
-    concurrency = config.server.concurrency
-    augment = build_augmentation(settings.augmentation, context.mean, context.std, context.device)
-    generator = build_generator(settings, context.input_shape, context.seed, context.device)
-    return Workshop(
-        settings=settings,
-        context=context,
-        gates=gates(settings, concurrency=concurrency),
-        beta=beta_schedule(
-            settings.beta, concurrency=concurrency, updates_per_version=config.updates_per_version
-        ),
-        teacher_models=TeacherModels(context.new_model),
-        student=context.new_model(),
-        synthesis=SynthesisSetup(settings, generator, augment),
-        distillation=DistillationSetup(settings, augment),
-    )
+def _start(workshop: Workshop, state: ServerState, upload: Upload) -> Tensor:
+    """Where the student starts [P + S]: the server model, or where the version's raw step would take it."""
+    if not workshop.gates.stepped:
+        return state.model
+    count = workshop.context.spec.parameter_count
+    total = upload.delta if state.delta_sum is None else state.delta_sum + upload.delta
+    parameters = state.model[:count] + workshop.server_lr * (total / workshop.gates.updates_per_version)
+    return torch.cat([parameters, state.model[count:]])
 
 
-def _admit(
-    workshop: Workshop, memory: FedReviveMemory, upload: Upload
-) -> tuple[FedReviveMemory, Ensemble, bool]:
-    """Make the arriving model a teacher; probe it when it is one of its client's first two."""
-    settings, context = workshop.settings, workshop.context
-    teacher = Teacher(upload.client_id, upload.job, upload.model)
-    teachers = pushed(memory.teachers, teacher, settings.teacher_capacity)
-    models = workshop.teacher_models.load(teachers)
-    proportions, known = memory.proportions, memory.proportions.get(upload.client_id)
-    probed = known is None or known.uploads < PROBED_UPLOADS
-    if probed:
-        random = torch_generator(
-            context.seed,
-            Purpose.PROBE,
-            client=upload.client_id,
-            nth=known.uploads if known else 0,
-            device=context.device,
-        )
-        shape = (settings.probe_samples, *context.input_shape)
-        noise = torch.randn(shape, generator=random, device=context.device)
-        answer = probe(models[0], noise, settings.probe_temperature)
-        proportions = {**proportions, upload.client_id: observed(known, answer)}
-    ensemble = Ensemble(models, teacher_proportions(teachers, proportions))
-    return replace(memory, teachers=teachers, proportions=proportions), ensemble, probed
-
-
-def _generate(
-    workshop: Workshop,
-    state: ServerState,
-    memory: FedReviveMemory,
-    ensemble: Ensemble,
-    guard: LossGuard,
-    adversarial: bool,
-) -> tuple[FedReviveMemory, Round]:
-    """One generator round; its best batch joins the pool."""
-    student = workshop.student
-    student.load(state.model)
-    student.module.eval().requires_grad_(False)
-    context = workshop.context
-    random = torch_generator(context.seed, Purpose.SYNTHESIS, nth=state.version, device=context.device)
-    done = synthesise(
-        workshop.synthesis, memory.generator, ensemble, student if adversarial else None, guard, random
-    )
-    pool = memory.pool
-    if done.images is not None:
-        pool = appended(pool, done.images, done.labels, workshop.settings.pool_capacity)
-    return replace(memory, generator=done.generator, pool=pool, generated_version=state.version), done
-
-
-def _distil(
-    workshop: Workshop, state: ServerState, memory: FedReviveMemory, ensemble: Ensemble, guard: LossGuard
-) -> Distilled | None:
-    """K_KD steps of a student that starts at the current server model."""
-    context = workshop.context
-    workshop.student.load(state.model)
-    random = torch_generator(context.seed, Purpose.DISTILLATION, nth=state.arrivals, device=context.device)
-    return distill(workshop.distillation, workshop.student, ensemble, memory.pool, guard, random)
-
-
-def _mixed(upload: Upload, distilled: Distilled | None, beta: float) -> tuple[Tensor, StepInfo]:
-    """Mixed delta [P]; the raw update, reported as beta = 0, without a distilled delta that is finite.
-
-    Keeping the raw update, rather than blending with zeros, avoids shrinking it by 1 - beta for nothing
-    (published example, fixed after review).
-    """
-    if distilled is None or not bool(torch.isfinite(distilled.delta).all()):
-        return upload.delta, replace(upload.info, beta=0.0)
-    raw = (1.0 - beta) * upload.delta
-    if distilled.loss is None:
-        return raw, replace(upload.info, beta=beta, distilled_delta_norm=0.0)
-    norm = float(torch.linalg.vector_norm(distilled.delta))
-    product = norm * upload.info.client_delta_norm
-    info = replace(
-        upload.info,
-        beta=beta,
-        distilled_delta_norm=norm,
-        delta_cosine=float(torch.dot(upload.delta, distilled.delta)) / product if product > 0 else None,
-        distill_loss=distilled.loss,
-    )
-    return raw + beta * distilled.delta, info
+def _mixed(
+    workshop: Workshop, upload: Upload, learnt: Distilled | None, beta: float
+) -> tuple[Tensor, StepInfo]:
+    """Mixed delta [P]; a stepped student's delta is scaled so that the server's step adds it whole."""
+    delta = None if learnt is None else learnt.delta
+    if workshop.gates.stepped:
+        mixed, info = added(upload, delta, workshop.gates.updates_per_version / workshop.server_lr)
+    else:
+        mixed, info = blended(upload, delta, beta)
+    if learnt is None or info.distilled_delta_norm is None:
+        return mixed, info
+    return mixed, replace(info, distill_loss=learnt.loss, teacher_agreement=learnt.agreement)
 
 
 def _described(info: StepInfo, done: Round | None) -> StepInfo:
@@ -247,3 +145,15 @@ def _described(info: StepInfo, done: Round | None) -> StepInfo:
         feature_loss=done.losses.get("feature_stats"),
         adversarial_loss=done.losses.get("adversarial"),
     )
+
+
+def _measured(workshop: Workshop, info: StepInfo, memory: FedReviveMemory, ensemble: Ensemble) -> StepInfo:
+    """Diagnostics of the teachers, with those that need an oracle where the server has one."""
+    oracle, accuracy = workshop.context.oracle, workshop.ensemble_accuracy
+    info = replace(info, proportion_entropy=mean_entropy(ensemble.proportions))
+    if oracle is not None:
+        true = true_proportions(oracle, memory.teachers)
+        info = replace(info, proportion_correlation=mean_correlation(ensemble.proportions, true))
+    if accuracy is not None:
+        info = replace(info, ensemble_accuracy=accuracy.measure(memory.teachers, ensemble.models))
+    return info

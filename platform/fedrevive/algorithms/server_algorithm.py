@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fedrevive.settings.algorithm import AlgorithmSettings
+from fedrevive.settings.fedrevive import FedReviveSettings
+from fedrevive.settings.peers import DdFedReviveSettings
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +19,18 @@ if TYPE_CHECKING:
 
 Dispatch = Literal["continuous", "cohort"]
 """continuous: a free slot is refilled at once; cohort: K clients start when the last of K has arrived."""
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """What a real server could not see: for ablations, upper bounds and measurements, never for the method."""
+
+    class_histograms: Tensor
+    """[N, classes], int64: samples of each class that each client holds."""
+    kd_images: Tensor
+    """[n, C, H, W], uint8: the held-out real images for data-dependent distillation."""
+    kd_labels: Tensor
+    """[n], int64."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,8 @@ class ServerContext:
     """Forward pass of the model for one sample (multiply-add = 2)."""
     device: torch.device
     seed: int
+    oracle: Oracle | None = None
+    """None unless `needs_oracle` says that the settings ask for it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,15 @@ class ServerState:
     """The algorithm's own frozen record, or None."""
 
 
+LocalSteps = Callable[[ServerState], Mapping[int, int]]
+"""Optimiser steps, by client, of clients dispatched from a state; a client left out does client.local_steps."""
+
+
+def as_configured(state: ServerState) -> Mapping[int, int]:
+    """Every client does client.local_steps."""
+    return {}
+
+
 @dataclass(frozen=True)
 class ServerAlgorithm:
     """A server's rule.
@@ -72,6 +97,19 @@ class ServerAlgorithm:
     dispatch: Dispatch
     init: Callable[[], ServerState]
     apply: Callable[[ServerState, ModelSnapshot, ClientUpdate], tuple[ServerState, StepInfo]]
+    local_steps: LocalSteps = as_configured
+    """Decided by the state at dispatch, so that it travels with the snapshot and jobs stay pure functions."""
+
+
+def needs_oracle(settings: AlgorithmSettings) -> bool:
+    """Whether the settings ask for data a real server could not see; without it a server gets none at all."""
+    match settings:
+        case FedReviveSettings():
+            return settings.proportions == "oracle" or settings.pool == "real" or settings.diagnostics
+        case DdFedReviveSettings():
+            return True
+        case _:
+            return False
 
 
 def dispatch_of(settings: AlgorithmSettings) -> Dispatch:

@@ -71,7 +71,7 @@ def records(
         from fedrevive.simulation.executor import InlineExecutor
 
         ready()
-        executor = InlineExecutor(server(config), client_trainer(config, data))
+        executor = InlineExecutor(server(config, data), client_trainer(config, data))
         yield from run_experiment(config, store, executor, interrupted=interrupted)
         return
     from fedrevive.runtime.launch import executor_lanes

@@ -40,23 +40,18 @@ def _summary(config: ExperimentConfig, planned: Schedule) -> dict[str, Any]:
     """The object of `--json` (design.md §6)."""
     import numpy as np
 
-    from fedrevive.assemble import client_flops, forward_work
+    from fedrevive.assemble import client_flops
     from fedrevive.simulation.delays import NANOSECONDS
-    from fedrevive.simulation.planning import beta_of, parallelism, server_flops
+    from fedrevive.simulation.planning import parallelism, planned_beta, server_flops
+    from fedrevive.simulation.server_work import forward_work
 
     forward, input_shape = forward_work(config)
     client = client_flops(config)
     server = server_flops(config, planned, forward, input_shape)
-    staleness, beta = planned.staleness, beta_of(config)
+    staleness, beta = planned.staleness, planned_beta(config, planned)
     arrivals = len(staleness)
     bound = parallelism(planned, client, server)
     quantiles = np.quantile(staleness, [0.05, 0.5, 0.95, 0.99]) if arrivals else np.full(4, np.nan)
-    values, counts = np.unique(staleness, return_counts=True)
-    mean_beta = (
-        None
-        if beta is None or not arrivals
-        else float(np.average([beta(int(v)) for v in values], weights=counts))
-    )
     return {
         "arrivals": arrivals,
         "versions": arrivals // config.updates_per_version,
@@ -69,7 +64,7 @@ def _summary(config: ExperimentConfig, planned: Schedule) -> dict[str, Any]:
                 for name, q in zip(("q05", "q50", "q95", "q99"), quantiles, strict=True)
             },
         },
-        "beta_mean": mean_beta,
+        "beta_mean": float(beta[0].mean()) if beta is not None and arrivals else None,
         "parallelism": bound.with_server,
         "work": {
             "client_flops": client * arrivals,
@@ -84,10 +79,10 @@ def _draw(config: ExperimentConfig, planned: Schedule, folder: Path) -> None:
     import numpy as np
 
     from fedrevive.results.figures import staleness_figure
-    from fedrevive.simulation.planning import beta_of
+    from fedrevive.simulation.planning import planned_beta
 
-    beta = beta_of(config)
-    curve = None if beta is None else np.vectorize(lambda tau: beta(int(tau)), otypes=[float])
+    beta = planned_beta(config, planned)
+    curve = None if beta is None else np.vectorize(lambda tau: beta[1](int(tau)), otypes=[float])
     folder.mkdir(parents=True, exist_ok=True)
     staleness_figure(planned.staleness, curve, folder / "staleness.png")
 

@@ -81,7 +81,7 @@ class RunProgress:
         if self._first is None:
             self._first, self._started = record.sequence, time.monotonic()
         self._arrivals = record.sequence + 1
-        self._clock = record.task.arrives_at / NANOSECONDS
+        self._clock = record.accepted_at / NANOSECONDS
         self._version = record.applied.info.new_version
         self._staleness += 0.05 * (record.applied.info.staleness - self._staleness)
         self._longest = max(self._longest, record.applied.info.staleness)
@@ -154,7 +154,7 @@ class ComparisonProgress:
         stop = entry.config.stop
         done = (record.sequence + 1) / stop.arrivals if stop.arrivals else 0.0
         if stop.virtual_time:
-            done = max(done, record.task.arrives_at / NANOSECONDS / stop.virtual_time)
+            done = max(done, record.accepted_at / NANOSECONDS / stop.virtual_time)
         status = f"{record.sequence + 1} arrivals | accuracy {self._accuracy.get(name, 0.0):.3f}"
         self._bar.update(self._tasks[name], completed=min(1.0, done), status=status)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,12 +11,14 @@ from torch import Tensor
 
 from fedrevive.core.adam import Adam
 from fedrevive.core.augmentation import Augmentation
+from fedrevive.core.diagnostics import teacher_agreement
 from fedrevive.core.feature_statistics import FeatureTracker, statistic_layers
 from fedrevive.core.loss_guard import LossGuard
 from fedrevive.core.model_state import FlatModel
-from fedrevive.core.synthetic_pool import SyntheticPool, draw_by_class
+from fedrevive.core.synthetic_pool import SyntheticPool, draw_by_class, draw_uniformly
 from fedrevive.core.teachers import Ensemble
-from fedrevive.settings.algorithm import FedReviveSettings
+from fedrevive.settings.fedrevive import FedReviveSettings
+from fedrevive.settings.peers import DdFedReviveSettings
 
 BLOCK_IMAGES = 8192
 """Images prepared at once: teachers answer for many steps in one forward pass, within bounded memory."""
@@ -26,7 +28,7 @@ BLOCK_IMAGES = 8192
 class DistillationSetup:
     """What every distillation shares."""
 
-    settings: FedReviveSettings
+    settings: FedReviveSettings | DdFedReviveSettings
     augment: Augmentation
 
 
@@ -38,6 +40,8 @@ class Distilled:
     """[P], student after minus before; parameters only, so statistics of synthetic images reach no model."""
     loss: float | None
     """Mean KL over the accepted steps; None when there were no steps to take."""
+    agreement: float | None
+    """Share of samples of the first step on which all teachers agree; None with less than two teachers."""
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -55,7 +59,7 @@ def distill(
     guard: LossGuard,
     random: torch.Generator,
 ) -> Distilled | None:
-    """Train `student` in place for K_KD Adam steps, each on every teacher's own class-weighted batch.
+    """Train `student` in place for K_KD steps, each on every teacher's own batch.
 
     None when the guard dropped the loss of every step: blending with nothing learnt would only shrink the update.
 
@@ -72,21 +76,33 @@ def distill(
     """
     settings = setup.settings
     if settings.distill_steps == 0:
-        return Distilled(torch.zeros_like(student.parameters), None)
+        return Distilled(torch.zeros_like(student.parameters), None, None)
     before = student.parameters.clone()
     _set_to_train(student)
-    optimiser = Adam([student.parameters], [settings.distill_lr], weight_decay=settings.distill_weight_decay)
-    losses = []
-    for inputs, answers in _steps(setup, ensemble, pool, random):
+    step = _optimiser(settings, student)
+    losses: list[Tensor] = []
+    agreement: float | None = None
+    for number, (inputs, answers) in enumerate(_steps(setup, ensemble, pool, random)):
+        if number == 0:
+            agreement = teacher_agreement(ensemble.models, inputs)
         loss = distillation_loss(student.module(inputs), answers, settings.distill_temperature)
         student.gradient.zero_()
         if guard.accepts("distillation", loss):
             loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-        optimiser.step([student.gradient])
+        step()
     if not losses:
         return None
-    return Distilled(student.parameters - before, float(torch.stack(losses).mean()))
+    return Distilled(student.parameters - before, float(torch.stack(losses).mean()), agreement)
+
+
+def _optimiser(settings: FedReviveSettings | DdFedReviveSettings, student: FlatModel) -> Callable[[], object]:
+    """One step of a fresh optimiser along the student's flat gradient."""
+    lr, decay = settings.distill_lr, settings.distill_weight_decay
+    if settings.distill_optimizer == "adam":
+        adam = Adam([student.parameters], [lr], weight_decay=decay)
+        return lambda: adam.step([student.gradient])
+    return lambda: student.parameters.add_(student.gradient.add(student.parameters, alpha=decay), alpha=-lr)
 
 
 def _set_to_train(student: FlatModel) -> None:
@@ -102,7 +118,10 @@ def _steps(
     """Inputs [c*b, C, H, W] and teacher logits [c*b, classes] of each step, teacher by teacher."""
     settings = setup.settings
     teachers, steps, batch = len(ensemble.models), settings.distill_steps, settings.distill_batch
-    drawn = draw_by_class(pool, ensemble.proportions, steps * batch, random)
+    if ensemble.class_weights:
+        drawn = draw_by_class(pool, ensemble.proportions, steps * batch, random)
+    else:
+        drawn = draw_uniformly(pool, teachers, steps * batch, random)
     drawn = drawn.view(teachers, steps, batch)
     block = max(1, BLOCK_IMAGES // (teachers * batch))
     for start in range(0, steps, block):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedrevive.settings.algorithm import FedReviveSettings
+from fedrevive.settings.fedrevive import FedReviveSettings
+from fedrevive.settings.peers import DdFedReviveSettings
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ def generator_flops(settings: FedReviveSettings, input_shape: tuple[int, int, in
     return 2 * (linear + first + second + last)
 
 
+def distillation_forwards(settings: FedReviveSettings | DdFedReviveSettings, teachers: int) -> int:
+    """K_KD steps in forward passes of one sample: the teacher's, the student's forward and backward."""
+    return settings.distill_steps * settings.distill_batch * teachers * (1 + 3)
+
+
 def arrival_flops(
     work: ArrivalWork, settings: FedReviveSettings, forward_flops: int, input_shape: tuple[int, int, int]
 ) -> float:
@@ -58,5 +64,5 @@ def arrival_flops(
         forwards += samples * (2 * work.teachers + (2 if work.adversarial else 0))
         total += 3.0 * samples * generator_flops(settings, input_shape)
     if work.distilled:
-        forwards += settings.distill_steps * settings.distill_batch * work.teachers * (1 + 3)
+        forwards += distillation_forwards(settings, work.teachers)
     return total + float(forwards) * forward_flops

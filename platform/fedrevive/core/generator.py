@@ -6,14 +6,14 @@ the generator always runs on the statistics of the batch it makes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from fedrevive.core.model_state import FlatModel
 from fedrevive.core.seeds import Purpose, derived_seed
-from fedrevive.settings.algorithm import FedReviveSettings
+from fedrevive.settings.fedrevive import ConvexReptile, FedReviveSettings
 
 ADAM_BETAS = (0.5, 0.999)
 """Decay rates of every Adam in synthesis (published example)."""
@@ -93,14 +93,26 @@ def initial_state(generator: FlatModel) -> GeneratorState:
     return GeneratorState(generator.vector.clone(), zeros, zeros, 0)
 
 
-def reptile_step(state: GeneratorState, adapted: Tensor, lr: float) -> GeneratorState:
-    """Move theta towards the round's adapted weights [G]: Adam on the pseudo-gradient theta - adapted.
+def meta_step(settings: FedReviveSettings, state: GeneratorState, adapted: Tensor) -> GeneratorState:
+    """Move theta towards the round's adapted weights [G], as `algorithm.reptile` says.
 
-    The paper writes (1 - lambda)*theta + lambda*adapted with an unpublished lambda; this is the published
-    example's form. Adapted weights that are not finite leave the state unchanged (ours).
+    Adapted weights that are not finite leave the state unchanged (ours).
     """
     if not bool(torch.isfinite(adapted).all()):
         return state
+    if isinstance(settings.reptile, ConvexReptile):
+        return convex_step(state, adapted, settings.reptile.weight)
+    return reptile_step(state, adapted, settings.generator_lr)
+
+
+def convex_step(state: GeneratorState, adapted: Tensor, weight: float) -> GeneratorState:
+    """theta <- (1 - weight)*theta + weight*adapted (the paper's form, lambda unpublished)."""
+    parameters = (1.0 - weight) * state.parameters + weight * adapted
+    return replace(state, parameters=parameters, steps=state.steps + 1)
+
+
+def reptile_step(state: GeneratorState, adapted: Tensor, lr: float) -> GeneratorState:
+    """Adam on the pseudo-gradient theta - adapted (the published example's form)."""
     decay1, decay2 = ADAM_BETAS
     steps = state.steps + 1
     gradient = state.parameters - adapted

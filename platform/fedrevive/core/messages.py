@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ class ModelSnapshot:
     """Server version t."""
     model: FloatVector
     """[parameters | buffers], read-only."""
+    local_steps: Mapping[int, int] = field(default_factory=dict)
+    """Optimiser steps by client, for those that do not take client.local_steps (AsyncFedED)."""
 
 
 class ClientTask(NamedTuple):
@@ -34,7 +37,7 @@ class ClientTask(NamedTuple):
     dispatched_at: int
     """Virtual nanoseconds."""
     arrives_at: int
-    """Virtual nanoseconds."""
+    """Virtual nanoseconds: when the upload reaches the server, which with server.charge_time accepts it later."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ class StepInfo:
     beta: float | None = None
     """Share of the distilled delta in the mixed delta that was applied; None where the algorithm has none."""
     staleness_weight: float | None = None
-    """s(tau) of FedAsync and FedBuff."""
+    """Factor the rule put on the client delta: s(tau) of FedAsync and FedBuff, AsyncFedED's 1/(gamma + eps),
+    PORT's weight before it is normalised."""
     distilled_delta_norm: float | None = None
     delta_cosine: float | None = None
     """Cosine between client delta and distilled delta."""
@@ -99,5 +103,13 @@ class StepInfo:
     """Teachers in the buffer, this one included."""
     pool_size: int | None = None
     """Pseudo-samples in the pool."""
+    proportion_entropy: float | None = None
+    """Entropy of the teachers' class proportions, nats, mean over the teachers."""
+    proportion_correlation: float | None = None
+    """Correlation of those proportions with the true histograms, mean over the teachers (oracle)."""
+    teacher_agreement: float | None = None
+    """Share of pool samples of this arrival's first distillation step on which all teachers agree."""
+    ensemble_accuracy: float | None = None
+    """Accuracy of the teachers' mean answer on held-out images (oracle)."""
     server_flops: float = 0.0
     """Floating-point operations of synthesis, distillation and probing (multiply-add = 2)."""

@@ -39,6 +39,7 @@ class Purpose(IntEnum):
     DISTILLATION = 11
     INITIAL_GENERATOR = 12
     TASK_DATA = 13
+    RANDOM_TEACHER = 14
 
 
 def philox(seed: int, purpose: Purpose, client: ArrayLike, nth: ArrayLike, block: int = 0) -> UInt64:

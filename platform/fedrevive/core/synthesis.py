@@ -19,11 +19,11 @@ from torch import Tensor
 from fedrevive.core.adam import Adam
 from fedrevive.core.augmentation import Augmentation
 from fedrevive.core.feature_statistics import recorded_inputs, statistic_layers
-from fedrevive.core.generator import ADAM_BETAS, GeneratorState, reptile_step
+from fedrevive.core.generator import ADAM_BETAS, GeneratorState, meta_step
 from fedrevive.core.loss_guard import LossGuard
 from fedrevive.core.model_state import FlatModel
-from fedrevive.core.teachers import Ensemble, draw_classes, label_weights
-from fedrevive.settings.algorithm import FedReviveSettings, SynthesisWeights
+from fedrevive.core.teachers import Ensemble, draw_classes
+from fedrevive.settings.fedrevive import FedReviveSettings, SynthesisWeights
 
 NORM_EPS = 1e-12
 """Under the root of the feature norms, whose gradient at 0 is not defined."""
@@ -64,7 +64,7 @@ def synthesis_terms(
         student: the server model, frozen and in eval mode; None leaves the adversarial term out.
         weights: loss weights.
     """
-    shares = label_weights(ensemble.proportions)[:, labels]  # [c, B]
+    shares = ensemble.label_weights()[:, labels]  # [c, B]
     scale = 1.0 / labels.shape[0]
     logits, distances = _teacher_answers(inputs, ensemble, with_features=weights.feature_stats > 0)
     teacher = F.log_softmax(logits, dim=2)  # [c, B, classes]
@@ -82,6 +82,12 @@ def synthesis_terms(
     return terms
 
 
+def label_shares(settings: FedReviveSettings, ensemble: Ensemble) -> Tensor:
+    """How likely each label is for a new pool sample, [classes]: the teachers' mean proportions, or all alike."""
+    mean = ensemble.proportions.mean(dim=0)
+    return mean if settings.labels == "mean_proxy" else torch.full_like(mean, 1.0 / len(mean))
+
+
 def synthesise(
     setup: SynthesisSetup,
     state: GeneratorState,
@@ -90,7 +96,7 @@ def synthesise(
     guard: LossGuard,
     random: torch.Generator,
 ) -> Round:
-    """Run one round: labels from the teachers' mean proportions, fresh latents and class embeddings.
+    """Run one round: labels by `label_shares`, fresh latents and class embeddings.
 
     The batch that is kept was made before the step it caused, so with K_synth = 2 it has seen at most one
     inner update; lasting progress is the Reptile step's (published example).
@@ -108,10 +114,10 @@ def synthesise(
     settings, generator = setup.settings, setup.generator
     device = state.parameters.device
     batch, latent = settings.synthesis_batch, settings.latent_size
-    mean = ensemble.proportions.mean(dim=0)  # [classes]
-    labels = draw_classes(mean[None], batch, random)[0]
+    shares = label_shares(settings, ensemble)
+    labels = draw_classes(shares[None], batch, random)[0]
     latents = torch.randn(batch, latent, generator=random, device=device).requires_grad_()
-    embeddings = torch.randn(len(mean), latent, generator=random, device=device).requires_grad_()
+    embeddings = torch.randn(len(shares), latent, generator=random, device=device).requires_grad_()
     generator.load(state.parameters)
     optimiser = Adam(
         [generator.parameters, latents, embeddings],
@@ -136,7 +142,7 @@ def synthesise(
             assert embeddings.grad is not None
             optimiser.step([generator.gradient, latents.grad, embeddings.grad])
     adapted = generator.vector.clone()
-    return Round(reptile_step(state, adapted, settings.generator_lr), best, labels, losses)
+    return Round(meta_step(settings, state, adapted), best, labels, losses)
 
 
 def _teacher_answers(inputs: Tensor, ensemble: Ensemble, with_features: bool) -> tuple[Tensor, Tensor | None]:

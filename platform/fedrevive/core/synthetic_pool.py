@@ -23,6 +23,33 @@ class SyntheticPool:
         return self.labels.shape[0]
 
 
+def noise_samples(
+    labels: Tensor, input_shape: tuple[int, int, int], mean: Tensor, std: Tensor, random: torch.Generator
+) -> Tensor:
+    """Images [n, C, H, W] that are standard normal once normalised, as probes are; so not within [0, 1] (control).
+
+    Args:
+        labels: [n], only their number matters: noise has no class.
+        input_shape: (C, H, W).
+        mean: the task's normalisation, [1, C, 1, 1].
+        std: likewise.
+        random: generator on the device.
+    """
+    noise = torch.randn(len(labels), *input_shape, generator=random, device=labels.device)
+    return mean + std * noise
+
+
+def real_samples(
+    held_out: SyntheticPool, shares: Tensor, count: int, random: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Real images [count, C, H, W] and their labels [count] (control).
+
+    A class ~ `shares` [classes], then one of its images.
+    """
+    drawn = draw_by_class(held_out, shares[None], count, random)[0]
+    return held_out.images[drawn], held_out.labels[drawn]
+
+
 def empty_pool(input_shape: tuple[int, int, int], device: torch.device) -> SyntheticPool:
     """A pool without samples."""
     return SyntheticPool(
@@ -41,6 +68,13 @@ def appended(pool: SyntheticPool, images: Tensor, labels: Tensor, capacity: int)
         images=torch.cat([pool.images, images.contiguous()])[-capacity:].clone(),
         labels=torch.cat([pool.labels, labels])[-capacity:].clone(),
     )
+
+
+def draw_uniformly(pool: SyntheticPool, teachers: int, count: int, random: torch.Generator) -> Tensor:
+    """Positions in the pool for each teacher: [teachers, count], int64, each as likely as any other."""
+    shape = (teachers, count)
+    uniform = torch.rand(shape, dtype=torch.float64, generator=random, device=pool.labels.device)
+    return (uniform * len(pool)).long()
 
 
 def draw_by_class(pool: SyntheticPool, proportions: Tensor, count: int, random: torch.Generator) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from fedrevive.core.model_state import FlatModel
+from fedrevive.core.model_state import FlatModel, ModelSpec
 
 PROBED_UPLOADS = 2
 """Uploads of a client that are probed; its proportions are frozen afterwards (the paper's rule)."""
@@ -63,6 +64,26 @@ def probe(model: FlatModel, probes: Tensor, temperature: float) -> Tensor:
     return torch.softmax(logits / temperature, dim=1).mean(dim=0)
 
 
+def floored(proportions: Tensor, floor: float) -> Tensor:
+    """(1 - floor)*pi + floor/classes, [c, classes]: no class is ruled out by a collapsed probe (ours)."""
+    return (1.0 - floor) * proportions + floor / proportions.shape[1]
+
+
+def random_weights(initial: Tensor, spec: ModelSpec, random: torch.Generator) -> Tensor:
+    """An untrained network [P + S]: `initial` with the values of every parameter tensor permuted.
+
+    Initial weights are independent and alike within a tensor, so a permutation is as good a draw as any; buffers stay.
+    """
+    values = initial.clone()
+    offset = 0
+    for _, shape in spec.parameters:
+        count = math.prod(shape)
+        order = torch.randperm(count, generator=random, device=initial.device)
+        values[offset : offset + count] = initial[offset : offset + count][order]
+        offset += count
+    return values
+
+
 @dataclass(frozen=True)
 class Ensemble:
     """Teachers ready to be asked: frozen models in eval mode and their class proportions, in one order."""
@@ -70,6 +91,14 @@ class Ensemble:
     models: Sequence[FlatModel]
     proportions: Tensor
     """[c, classes], rows sum to 1."""
+    class_weights: bool = True
+    """Whether a teacher counts, and is asked, by its proportions; False: all alike (control)."""
+
+    def label_weights(self) -> Tensor:
+        """w_k(y), [c, classes]."""
+        if self.class_weights:
+            return label_weights(self.proportions)
+        return torch.full_like(self.proportions, 1.0 / len(self.models))
 
 
 def teacher_proportions(teachers: TeacherBuffer, known: Mapping[int, ClassProportions]) -> Tensor:

@@ -30,7 +30,7 @@ class ClientActor:
         """Train `tasks`, each from its own base: one update per task, then the seconds all took."""
         assert self._trainer is not None
         clock = time.perf_counter()
-        updates = [self._trainer.train(base.model, task) for task, base in zip(tasks, bases, strict=True)]
+        updates = [self._trainer.train(base, task) for task, base in zip(tasks, bases, strict=True)]
         return (*updates, time.perf_counter() - clock)
 
     def evaluate(self, snapshot: ModelSnapshot) -> Evaluation:

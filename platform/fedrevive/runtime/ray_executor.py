@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from fedrevive.assemble import server_data
 from fedrevive.core.messages import ClientTask, ModelSnapshot
 from fedrevive.runtime.session import Lane
 from fedrevive.settings import ExperimentConfig
@@ -68,7 +69,7 @@ class RayExecutor:
 
     def __init__(self, lane: Lane, config: ExperimentConfig, data: ray.ObjectRef[FederatedData]) -> None:
         self._lane, self._config, self._data = lane, config, data
-        server_ready = lane.server.setup.remote(config)
+        server_ready = lane.server.setup.remote(config, server_data(config, data))
         ray.get([client.setup.remote(config, data) for client in lane.clients])
         initial, _ = ray.get(server_ready)
         self._current: Any = ray.put(initial)

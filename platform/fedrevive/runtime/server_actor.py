@@ -10,6 +10,7 @@ from fedrevive.core.process import configure_process
 from fedrevive.settings import ExperimentConfig
 from fedrevive.simulation.records import AppliedUpdate, ServerCapture
 from fedrevive.simulation.server import Server
+from fedrevive.tasks.federated import FederatedData
 
 
 class ServerActor:
@@ -19,9 +20,9 @@ class ServerActor:
         configure_process()
         self._server: Server | None = None
 
-    def setup(self, config: ExperimentConfig) -> tuple[ModelSnapshot, int]:
-        """Take on an experiment; returns the initial model and the process id."""
-        self._server = server(config)
+    def setup(self, config: ExperimentConfig, data: FederatedData | None) -> tuple[ModelSnapshot, int]:
+        """Take on an experiment (`data` for an oracle only); returns the initial model and the process id."""
+        self._server = server(config, data)
         return self._server.snapshot(), os.getpid()
 
     def apply(

@@ -75,9 +75,11 @@ class Draft:
         values = self.values
         for depth, name in enumerate(path, start=1):
             inner = values.setdefault(name, {})
+            section = None if isinstance(inner, dict) else self._section(path[:depth])
+            if inner is None and section is not None and section.optional:
+                inner = values[name] = {}
             if not isinstance(inner, dict):
                 dotted = ".".join(path[:depth])
-                section = self._section(path[:depth])
                 if section is None:
                     raise UserError(f"{dotted}: a single value; it has no fields below it")
                 raise UserError(not_a_section(dotted, inner, section), place=self.places.get(dotted, ""))

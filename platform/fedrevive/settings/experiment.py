@@ -6,14 +6,28 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fedrevive.settings.algorithm import AlgorithmSettings, FedReviveSettings
+from fedrevive.settings.algorithm import AlgorithmSettings
 from fedrevive.settings.client import ClientSettings
 from fedrevive.settings.delays import DelaySettings, FedReviveDefaultDelays
+from fedrevive.settings.fedrevive import FedReviveSettings
 from fedrevive.settings.model import CnnSettings, ModelSettings
 from fedrevive.settings.section import Section
 from fedrevive.settings.task import DigitsTask, TaskSettings
 
+APPLY_EVERY_UPDATE = ("fedasync", "asyncfeded", "fedfa")
+"""Algorithms without a buffer of updates: B = 1."""
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+class ChargeTimeSettings(Section):
+    """Cost model of a server that works in virtual time: one upload after the other, in order of arrival.
+
+    Costs are planned from the configuration, never measured, and slots refill later by them: algorithms that cost
+    differently no longer meet the same arrivals.
+    """
+
+    flops_per_unit: float = Field(gt=0, le=1e30)
+    """Server's floating-point operations (multiply-add = 2) per virtual time unit, > 0; synthesis, distillation and probing are charged, averaging is free. No default: it is the assumption that results are quoted with."""
 
 
 class ServerSettings(Section):
@@ -24,7 +38,9 @@ class ServerSettings(Section):
     updates_per_version: Literal["auto"] | Annotated[int, Field(ge=1, le=1_000_000)] = "auto"
     """B: updates averaged into one version; auto = 1, or K for fedavg. Paper: 1 (FedRevive)."""
     lr: float = Field(0.1, gt=0, le=100)
-    """Server learning rate eta_s (FedAsync: alpha), > 0. Published example: 0.1 (FedRevive)."""
+    """Server learning rate eta_s (fedasync: alpha; asyncfeded: lambda; fedfa: 1), > 0. Published example: 0.1 (FedRevive)."""
+    charge_time: ChargeTimeSettings | None = None
+    """How long server steps take in virtual time; null = no time (published). An upload waits for the steps before it and is accepted when its own is done."""
 
 
 class StopSettings(Section):
@@ -118,16 +134,25 @@ class ExperimentConfig(Section):
                 f"server.concurrency: {server.concurrency} exceeds task.clients={self.task.clients}; "
                 "lower the first or raise the second"
             )
-        if self.algorithm.name == "fedavg" and self.updates_per_version != server.concurrency:
+        return self
+
+    @model_validator(mode="after")
+    def _server_fits_algorithm(self) -> Self:
+        name, server = self.algorithm.name, self.server
+        if name == "fedavg" and self.updates_per_version != server.concurrency:
             raise ValueError(
                 f"server.updates_per_version: {server.updates_per_version} does not fit fedavg, whose cohort is "
                 f"server.concurrency={server.concurrency}; use auto"
             )
-        if self.algorithm.name == "fedasync" and self.updates_per_version != 1:
+        if name in APPLY_EVERY_UPDATE and self.updates_per_version != 1:
             raise ValueError(
-                f"server.updates_per_version: {server.updates_per_version} does not fit fedasync, which applies "
+                f"server.updates_per_version: {server.updates_per_version} does not fit {name}, which applies "
                 "every update; use auto or 1"
             )
-        if self.algorithm.name == "fedasync" and server.lr > 1:
+        if name == "fedasync" and server.lr > 1:
             raise ValueError(f"server.lr: {server.lr} is fedasync's alpha; it must be in (0, 1]")
+        if name == "fedfa" and server.lr != 1:
+            raise ValueError(
+                f"server.lr: {server.lr} does not fit fedfa, whose model is a mean of client models; set server.lr=1"
+            )
         return self

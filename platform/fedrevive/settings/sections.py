@@ -21,6 +21,8 @@ class SectionField:
     """Kind -> model; a section without discriminator has the one kind ''."""
     default: str
     """Kind of the field's default."""
+    optional: bool
+    """Whether null is allowed: no section at all."""
 
     def kind_of(self, values: Any) -> Any:
         """The kind written in `values`, else the default; whatever the user wrote, so of any type."""
@@ -47,7 +49,7 @@ def section_field(model: type[Section], name: str) -> SectionField | None:
     selector = discriminator(models[0])
     kinds = {_kind(m, selector): m for m in models}
     default = _kind(type(info.get_default(call_default_factory=True)), selector)
-    return SectionField(selector, kinds, default)
+    return SectionField(selector, kinds, default, optional=type(None) in candidates)
 
 
 def not_a_section(path: str, value: Any, field: SectionField) -> str:

@@ -18,6 +18,7 @@ _TYPES = {
     "float_type": "a number",
     "string_type": "a text",
     "bool_type": "true or false",
+    "tuple_type": "a list",
 }
 _BOUNDS = {
     "greater_than": "> {gt}",
@@ -25,6 +26,8 @@ _BOUNDS = {
     "less_than": "< {lt}",
     "less_than_equal": "<= {le}",
     "multiple_of": "a multiple of {multiple_of}",
+    "too_short": "a list of at least {min_length} values",
+    "too_long": "a list of at most {max_length} values",
     "string_too_short": "text of at least {min_length} character",
     "string_pattern_mismatch": "text that matches {pattern}",
     "string_unicode": "valid text",
@@ -90,6 +93,8 @@ def _message(at: _Location, errors: list[ErrorDetails]) -> str:
     kind, value, context = details["type"], details["input"], details.get("ctx", {})
     if kind == "value_error":
         return f"{at.path}: {context['error']}" if at.path else str(context["error"])
+    if kind == "missing":
+        return f"{at.path}: missing; it has no default"
     if kind == "extra_forbidden":
         return _unknown_field(at)
     if kind.startswith("union_tag") and at.section is not None and isinstance(value, dict):

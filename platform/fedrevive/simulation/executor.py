@@ -74,7 +74,7 @@ class Executor(Protocol):
 class Trainer(Protocol):
     """The client side of an experiment: `assemble.client_trainer` makes one."""
 
-    def train(self, base: FloatVector, task: ClientTask) -> ClientUpdate:
+    def train(self, base: ModelSnapshot, task: ClientTask) -> ClientUpdate:
         """Train one client from `base`."""
 
     def evaluate(self, model: FloatVector) -> Evaluation:
@@ -124,7 +124,7 @@ class InlineExecutor:
 
     def apply(self, task: ClientTask) -> Pending[AppliedUpdate]:
         base = self._bases[task.base_arrivals]
-        update = self._trainer.train(base.model, task)
+        update = self._trainer.train(base, task)
         self._current, applied = self._server.apply(base, update, self._arrivals)
         self._arrivals += 1
         self._bases.release(task.base_arrivals)

@@ -100,7 +100,7 @@ def _horizon(config: ExperimentConfig, dispatch: Dispatch) -> int:
     horizon = LAST_MOMENT if stop.virtual_time is None else int(stop.virtual_time * NANOSECONDS)
     if stop.arrivals is not None:
         timeline = Timeline(config, dispatch)
-        while timeline.arrivals < stop.arrivals and timeline.next_arrival_at() <= horizon:
+        while timeline.arrivals < stop.arrivals and timeline.next_acceptance_at() <= horizon:
             timeline.advance()
         horizon = min(horizon, timeline.now)
     return horizon
@@ -116,7 +116,7 @@ def _finished(config: ExperimentConfig, timeline: Timeline, run: _Run) -> bool:
     stop = config.stop
     if stop.arrivals is not None and timeline.arrivals >= stop.arrivals:
         return True
-    if stop.virtual_time is not None and timeline.next_arrival_at() > stop.virtual_time * NANOSECONDS:
+    if stop.virtual_time is not None and timeline.next_acceptance_at() > stop.virtual_time * NANOSECONDS:
         return True
     if stop.target_accuracy is None or len(run.validation) < WINDOW:
         return False
@@ -143,7 +143,7 @@ def _settled(run: _Run, allowed: int) -> Iterator[Record]:
         else:
             assert step.task is not None
             run.version = outcome.info.new_version
-            yield ArrivalRecord(step.arrivals - 1, step.task, outcome)
+            yield ArrivalRecord(step.arrivals - 1, step.task, step.virtual_time, outcome)
 
 
 def _snapshot(timeline: Timeline, executor: Executor, run: _Run) -> SnapshotRecord:
@@ -155,6 +155,11 @@ def _snapshot(timeline: Timeline, executor: Executor, run: _Run) -> SnapshotReco
         server=server,
         base_models={arrivals: snapshot.model for arrivals, snapshot in bases.items()},
         base_versions={arrivals: snapshot.version for arrivals, snapshot in bases.items()},
+        base_local_steps={
+            arrivals: dict(snapshot.local_steps)
+            for arrivals, snapshot in bases.items()
+            if snapshot.local_steps
+        },
         recent_validation=tuple(run.validation),
     )
 
@@ -163,7 +168,9 @@ def _resume(timeline: Timeline, executor: Executor, run: _Run, snapshot: Snapsho
     while timeline.arrivals < snapshot.arrivals:
         timeline.advance()
     bases = {
-        arrivals: ModelSnapshot(snapshot.base_versions[arrivals], model)
+        arrivals: ModelSnapshot(
+            snapshot.base_versions[arrivals], model, snapshot.base_local_steps.get(arrivals, {})
+        )
         for arrivals, model in snapshot.base_models.items()
     }
     tasks = [task for task in timeline.in_flight if task.arrives_at <= run.horizon]

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrevive.algorithms.server_algorithm import dispatch_of
-from fedrevive.core.flops import ArrivalWork, arrival_flops
-from fedrevive.core.schedules import BetaSchedule, beta_schedule, gates
-from fedrevive.core.teachers import PROBED_UPLOADS
+from fedrevive.core.beta_rule import Observed, configured_beta_rule
+from fedrevive.core.schedules import BetaSchedule
 from fedrevive.settings import ExperimentConfig
-from fedrevive.settings.algorithm import FedReviveSettings
 from fedrevive.simulation.delays import NANOSECONDS
+from fedrevive.simulation.server_work import PlannedWork
 from fedrevive.simulation.timeline import Timeline
 
 Int64 = NDArray[np.int64]
@@ -63,23 +62,26 @@ def schedule(config: ExperimentConfig) -> Schedule:
     horizon = 2**62 if stop.virtual_time is None else int(stop.virtual_time * NANOSECONDS)
     timeline = Timeline(config, dispatch_of(config.algorithm))
     rows: list[tuple[int, int, int]] = []
-    while timeline.arrivals < most and timeline.next_arrival_at() <= horizon:
+    while timeline.arrivals < most and timeline.next_acceptance_at() <= horizon:
         task = timeline.advance().task
-        rows.append((task.client_id, task.base_arrivals, task.arrives_at))
+        rows.append((task.client_id, task.base_arrivals, timeline.now))
     columns = np.array(rows, dtype=np.int64).reshape(len(rows), 3)
     return Schedule(columns[:, 0], columns[:, 1], columns[:, 2], config.updates_per_version)
 
 
-def beta_of(config: ExperimentConfig) -> BetaSchedule | None:
-    """The algorithm's beta(tau), or None."""
-    algorithm = config.algorithm
-    if algorithm.name not in ("fedrevive", "afl_dw"):
+def planned_beta(config: ExperimentConfig, planned: Schedule) -> tuple[Float64, BetaSchedule] | None:
+    """beta of each arrival [arrivals] by its staleness, and beta(tau) at the end; None for an algorithm without.
+
+    Gates are left out: this is what the family says, warm-up or not.
+    """
+    rule = configured_beta_rule(config)
+    if rule is None:
         return None
-    return beta_schedule(
-        algorithm.beta,
-        concurrency=config.server.concurrency,
-        updates_per_version=config.updates_per_version,
-    )
+    observed: Observed = ()
+    values = np.empty(len(planned.client))
+    for sequence, staleness in enumerate(planned.staleness.tolist()):
+        values[sequence], observed = rule.evaluate(observed, staleness)
+    return values, rule.schedule(observed)
 
 
 def server_flops(
@@ -93,34 +95,9 @@ def server_flops(
         forward_flops: forward pass of the client model for one sample.
         input_shape: (C, H, W) of one sample.
     """
-    algorithm = config.algorithm
-    if not isinstance(algorithm, FedReviveSettings):
-        return np.zeros(len(planned.client))
-    gate = gates(algorithm, concurrency=config.server.concurrency)
-    beta = beta_of(config)
-    assert beta is not None
-    uploads = np.zeros(config.task.clients, np.int64)
-    generated, pooled = -1, False
-    cache: dict[ArrivalWork, float] = {}
-    flops = np.empty(len(planned.client))
-    for sequence, (client, staleness) in enumerate(zip(planned.client, planned.staleness, strict=True)):
-        version = sequence // planned.updates_per_version
-        active = beta(int(staleness)) > 0
-        synthesised = active and gate.synthesises(version, generated)
-        if synthesised:
-            generated, pooled = version, True
-        work = ArrivalWork(
-            teachers=min(sequence + 1, algorithm.teacher_capacity),
-            probed=bool(uploads[client] < PROBED_UPLOADS),
-            synthesised=synthesised,
-            adversarial=gate.adversarial(version) and algorithm.weights.adversarial > 0,
-            distilled=active and gate.distils(version) and (pooled or algorithm.distill_steps == 0),
-        )
-        uploads[client] += 1
-        if work not in cache:
-            cache[work] = arrival_flops(work, algorithm, forward_flops, input_shape)
-        flops[sequence] = cache[work]
-    return flops
+    work = PlannedWork(config, forward_flops, input_shape)
+    pairs = zip(planned.client.tolist(), planned.staleness.tolist(), strict=True)
+    return np.array([work.of(client, staleness) for client, staleness in pairs], np.float64)
 
 
 def parallelism(planned: Schedule, client_flops: float, server: Float64) -> Parallelism:

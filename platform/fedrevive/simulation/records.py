@@ -38,6 +38,8 @@ class ArrivalRecord:
 
     sequence: int
     task: ClientTask
+    accepted_at: int
+    """Virtual nanoseconds."""
     applied: AppliedUpdate
 
 
@@ -72,6 +74,8 @@ class SnapshotRecord:
     base_models: dict[int, FloatVector] = field(repr=False)
     """Arrivals at dispatch -> server model, for every upload in flight."""
     base_versions: dict[int, int] = field(repr=False)
+    base_local_steps: dict[int, dict[int, int]] = field(repr=False)
+    """Arrivals at dispatch -> that snapshot's local steps by client; only those with any."""
     recent_validation: tuple[float, ...]
     """Last validation accuracies, for stop.target_accuracy."""
 

@@ -26,7 +26,11 @@ class Server:
 
     def snapshot(self) -> ModelSnapshot:
         """The current model as clients receive it."""
-        return ModelSnapshot(self._state.version, self._state.model.to("cpu", copy=True).numpy())
+        return ModelSnapshot(
+            self._state.version,
+            self._state.model.to("cpu", copy=True).numpy(),
+            self._algorithm.local_steps(self._state),
+        )
 
     def apply(
         self, base: ModelSnapshot, update: ClientUpdate, sequence: int

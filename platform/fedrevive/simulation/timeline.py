@@ -1,7 +1,9 @@
 """Who is dispatched when, from which server state, arriving when: a pure function of configuration and seed.
 
 Time is integer virtual nanoseconds. The order of events is (time, kind, client, job), a total order that does not
-depend on how events were inserted; a client that finishes training at the very moment of an arrival is idle first.
+depend on how events were inserted; a client that finishes training at the very moment of an acceptance is idle first.
+An upload is accepted when it arrives. With `server.charge_time` the server works on one upload after the other, in
+order of arrival, and accepts each when its planned step is done: at max(arrival, last acceptance) + cost.
 No event depends on a trained model, so any number of workers may compute jobs ahead while the order stays fixed, and a
 resumed run rebuilds its timeline by playing it again instead of reading it from a file.
 """
@@ -18,8 +20,8 @@ from fedrevive.core.seeds import Purpose, philox
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.delays import DelaySettings
 from fedrevive.simulation.delays import sample_durations
+from fedrevive.simulation.server_work import server_cost
 
-_TRAINED, _ARRIVED = 0, 1
 _BLOCK = 8192
 
 
@@ -34,7 +36,7 @@ class Arrival:
 
 
 class Timeline:
-    """The event heap, played forward one arrival at a time.
+    """The event heaps, played forward one acceptance at a time.
 
     Constant concurrency K: `continuous` refills a slot when its upload is accepted, `cohort` refills all K once every
     one of them is free (synchronous rounds). Clients are drawn uniformly from the idle ones.
@@ -47,12 +49,15 @@ class Timeline:
         self._draws = _Draws(config.seed)
         self._idle = list(range(config.task.clients))
         self._jobs_of_client = array("q", bytes(8 * config.task.clients))
-        self._heap: list[tuple[int, int, int, int]] = []
+        self._training: list[tuple[int, int, int]] = []
+        self._uploading: list[tuple[int, int, int]] = []
+        self._cost = server_cost(config)
+        self._next_acceptance: int | None = None
         self._in_flight: dict[int, ClientTask] = {}
         self._free = self._concurrency
         self._jobs = 0
         self.now = 0
-        """Virtual nanoseconds of the latest arrival."""
+        """Virtual nanoseconds of the latest acceptance."""
         self.arrivals = 0
         """Uploads accepted so far."""
         self._refill()
@@ -62,26 +67,26 @@ class Timeline:
         """Dispatched and not yet accepted, in order of dispatch."""
         return list(self._in_flight.values())
 
-    def next_arrival_at(self) -> int:
-        """Virtual nanoseconds of the next arrival."""
-        self._skip_to_arrival()
-        return self._heap[0][0]
+    def next_acceptance_at(self) -> int:
+        """Virtual nanoseconds at which the next upload will be accepted."""
+        if self._next_acceptance is None:
+            arrives, _, job = self._uploading[0]
+            self._next_acceptance = max(arrives, self.now) + self._cost(self.arrivals, self._in_flight[job])
+        return self._next_acceptance
 
     def advance(self) -> Arrival:
         """Accept the next upload and refill."""
-        self._skip_to_arrival()
-        self.now, _, _, job = heappop(self._heap)
+        self.now = self.next_acceptance_at()
+        self._next_acceptance = None
+        _, _, job = heappop(self._uploading)
+        while self._training and self._training[0][0] <= self.now:
+            self._idle.append(heappop(self._training)[1])
         task = self._in_flight.pop(job)
         sequence = self.arrivals
         self.arrivals += 1
         self._free += 1
         dispatched = self._refill() if self._free >= self._refill_at else ()
         return Arrival(sequence, task, dispatched)
-
-    def _skip_to_arrival(self) -> None:
-        heap = self._heap
-        while heap[0][1] == _TRAINED:
-            self._idle.append(heappop(heap)[2])
 
     def _refill(self) -> tuple[ClientTask, ...]:
         dispatched = tuple(self._dispatch() for _ in range(self._free))
@@ -98,8 +103,8 @@ class Timeline:
         self._jobs_of_client[client] = nth + 1
         trained, arrives = self._durations.of(client, nth)
         task = ClientTask(client, job, nth, self.arrivals, self.now, self.now + arrives)
-        heappush(self._heap, (self.now + trained, _TRAINED, client, job))
-        heappush(self._heap, (task.arrives_at, _ARRIVED, client, job))
+        heappush(self._training, (self.now + trained, client, job))
+        heappush(self._uploading, (task.arrives_at, client, job))
         self._in_flight[job] = task
         self._jobs = job + 1
         return task

@@ -1,0 +1,247 @@
+"""The phases of one FedRevive arrival: admit the teacher, add to the pool, distil (algorithm.md §1.2-1.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fedrevive.algorithms.aggregation import Upload
+from fedrevive.algorithms.server_algorithm import Oracle, ServerContext, ServerState
+from fedrevive.core.augmentation import PADDING, build_augmentation
+from fedrevive.core.beta_rule import BetaRule, Observed, beta_rule
+from fedrevive.core.diagnostics import EnsembleAccuracy
+from fedrevive.core.distillation import DistillationSetup, Distilled, distill
+from fedrevive.core.generator import GeneratorState, build_generator
+from fedrevive.core.loss_guard import LossGuard, LossWindows
+from fedrevive.core.model_state import FlatModel
+from fedrevive.core.schedules import Gates, gates
+from fedrevive.core.seeds import Purpose, torch_generator
+from fedrevive.core.synthesis import Round, SynthesisSetup, label_shares, synthesise
+from fedrevive.core.synthetic_pool import SyntheticPool, appended, noise_samples, real_samples
+from fedrevive.core.teachers import (
+    PROBED_UPLOADS,
+    ClassProportions,
+    Ensemble,
+    Teacher,
+    TeacherBuffer,
+    TeacherModels,
+    draw_classes,
+    floored,
+    observed,
+    probe,
+    pushed,
+    random_weights,
+    teacher_proportions,
+)
+from fedrevive.settings import ExperimentConfig
+from fedrevive.settings.fedrevive import FedReviveSettings
+
+NEVER = -1
+
+
+@dataclass(frozen=True)
+class FedReviveMemory:
+    """What FedRevive remembers beside the model."""
+
+    observed: Observed
+    """Staleness of earlier uploads, for a beta that follows it."""
+    teachers: TeacherBuffer
+    proportions: dict[int, ClassProportions]
+    """By client; only those that were probed."""
+    generator: GeneratorState | None
+    """None when the pool has another source."""
+    pool: SyntheticPool
+    loss_windows: LossWindows
+    generated_version: int
+    """Version of the last addition to the pool; NEVER before the first."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What the phases share. Its modules carry no information from one arrival to the next."""
+
+    settings: FedReviveSettings
+    context: ServerContext
+    gates: Gates
+    beta: BetaRule
+    teacher_models: TeacherModels
+    student: FlatModel
+    synthesis: SynthesisSetup | None
+    """None when the pool has another source than the generator."""
+    distillation: DistillationSetup
+    held_out: SyntheticPool | None
+    """Real images in [0, 1] with true labels, when the server has an oracle."""
+    ensemble_accuracy: EnsembleAccuracy | None
+    server_lr: float
+
+
+def prepared(config: ExperimentConfig, settings: FedReviveSettings, context: ServerContext) -> Workshop:
+    """The shared parts.
+
+    Raises:
+        ValueError: the images are too small to be cropped.
+    """
+    kind = settings.augmentation
+    later = kind if settings.distill_augmentation == "same" else settings.distill_augmentation
+    _, height, width = context.input_shape
+    if "crop_flip" in (kind, later) and min(height, width) <= PADDING:
+        raise ValueError(f"image size {height}x{width}: crop_flip needs more than {PADDING} pixels a side")
+    synthesis = None
+    if settings.pool == "generator":
+        generator = build_generator(settings, context.input_shape, context.seed, context.device)
+        augment = build_augmentation(kind, context.mean, context.std, context.device)
+        synthesis = SynthesisSetup(settings, generator, augment)
+    held_out = None if context.oracle is None else _held_out(context.oracle)
+    return Workshop(
+        settings=settings,
+        context=context,
+        gates=gates(
+            settings,
+            concurrency=config.server.concurrency,
+            updates_per_version=config.updates_per_version,
+        ),
+        beta=beta_rule(
+            settings.beta,
+            concurrency=config.server.concurrency,
+            updates_per_version=config.updates_per_version,
+        ),
+        teacher_models=TeacherModels(context.new_model),
+        student=context.new_model(),
+        synthesis=synthesis,
+        distillation=DistillationSetup(
+            settings, build_augmentation(later, context.mean, context.std, context.device)
+        ),
+        held_out=held_out,
+        ensemble_accuracy=_accuracy(context, held_out) if settings.diagnostics else None,
+        server_lr=config.server.lr,
+    )
+
+
+def admit(
+    workshop: Workshop, state: ServerState, memory: FedReviveMemory, upload: Upload
+) -> tuple[FedReviveMemory, Ensemble, bool]:
+    """Make the arriving model a teacher; probe it when it is one of its client's first two."""
+    settings, context = workshop.settings, workshop.context
+    model = upload.model
+    if settings.teachers == "random_weights":
+        random = torch_generator(
+            context.seed, Purpose.RANDOM_TEACHER, nth=state.arrivals, device=context.device
+        )
+        model = random_weights(context.initial_model, context.spec, random)
+    teachers = pushed(
+        memory.teachers, Teacher(upload.client_id, upload.job, model), settings.teacher_capacity
+    )
+    models = workshop.teacher_models.load(teachers)
+    known = memory.proportions.get(upload.client_id)
+    probed = settings.proportions == "proxy" and (known is None or known.uploads < PROBED_UPLOADS)
+    memory = replace(memory, teachers=teachers)
+    if probed:
+        answer = _probed(workshop, upload, known.uploads if known else 0)
+        proportions = {**memory.proportions, upload.client_id: observed(known, answer)}
+        memory = replace(memory, proportions=proportions)
+    return memory, Ensemble(models, _proportions(workshop, memory), settings.class_weights), probed
+
+
+def add_to_pool(
+    workshop: Workshop,
+    state: ServerState,
+    memory: FedReviveMemory,
+    ensemble: Ensemble,
+    guard: LossGuard,
+    adversarial: bool,
+) -> tuple[FedReviveMemory, Round | None]:
+    """A batch more in the pool: the best of one generator round, or a control's images; labels come from one stream."""
+    settings, context = workshop.settings, workshop.context
+    random = torch_generator(context.seed, Purpose.SYNTHESIS, nth=state.version, device=context.device)
+    done: Round | None = None
+    images: Tensor | None
+    if workshop.synthesis is not None:
+        assert memory.generator is not None
+        student = workshop.student
+        student.load(state.model)
+        student.module.eval().requires_grad_(False)
+        done = synthesise(
+            workshop.synthesis, memory.generator, ensemble, student if adversarial else None, guard, random
+        )
+        memory = replace(memory, generator=done.generator)
+        images, labels = done.images, done.labels
+    else:
+        images, labels = _control_samples(workshop, label_shares(settings, ensemble), random)
+    pool = memory.pool
+    if images is not None:
+        pool = appended(pool, images, labels, settings.pool_capacity)
+    return replace(memory, pool=pool, generated_version=state.version), done
+
+
+def distilled(
+    workshop: Workshop,
+    start: Tensor,
+    state: ServerState,
+    memory: FedReviveMemory,
+    ensemble: Ensemble,
+    guard: LossGuard,
+) -> Distilled | None:
+    """K_KD steps of a student that starts at `start` [P + S]."""
+    context = workshop.context
+    workshop.student.load(start)
+    random = torch_generator(context.seed, Purpose.DISTILLATION, nth=state.arrivals, device=context.device)
+    return distill(workshop.distillation, workshop.student, ensemble, memory.pool, guard, random)
+
+
+def true_proportions(oracle: Oracle, teachers: TeacherBuffer) -> Tensor:
+    """The teachers' clients' own class proportions [c, classes], rows sum to 1 (oracle)."""
+    counts = torch.stack([oracle.class_histograms[teacher.client_id] for teacher in teachers]).float()
+    return counts / counts.sum(dim=1, keepdim=True)
+
+
+def _probed(workshop: Workshop, upload: Upload, uploads: int) -> Tensor:
+    """Proportions that the uploaded model, whatever the teachers are, shows on noise [classes]."""
+    settings, context = workshop.settings, workshop.context
+    client = workshop.student
+    client.load(upload.model)
+    client.module.eval().requires_grad_(False)
+    random = torch_generator(
+        context.seed, Purpose.PROBE, client=upload.client_id, nth=uploads, device=context.device
+    )
+    shape = (settings.probe_samples, *context.input_shape)
+    noise = torch.randn(shape, generator=random, device=context.device)
+    return probe(client, noise, settings.probe_temperature)
+
+
+def _proportions(workshop: Workshop, memory: FedReviveMemory) -> Tensor:
+    """[c, classes], rows sum to 1."""
+    settings, context = workshop.settings, workshop.context
+    match settings.proportions:
+        case "proxy":
+            proxies = teacher_proportions(memory.teachers, memory.proportions)
+            return floored(proxies, settings.probe_floor) if settings.probe_floor else proxies
+        case "oracle":
+            assert context.oracle is not None, "assemble.server gives an oracle to settings that ask for one"
+            return true_proportions(context.oracle, memory.teachers)
+        case "uniform":
+            shape = (len(memory.teachers), context.classes)
+            return torch.full(shape, 1.0 / context.classes, device=context.device)
+
+
+def _control_samples(workshop: Workshop, shares: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    settings, context, count = workshop.settings, workshop.context, workshop.settings.synthesis_batch
+    if settings.pool == "real":
+        assert workshop.held_out is not None, "assemble.server gives an oracle to settings that ask for one"
+        return real_samples(workshop.held_out, shares, count, random)
+    labels = draw_classes(shares[None], count, random)[0]
+    mean, std = (
+        torch.tensor(v, device=context.device).view(1, -1, 1, 1) for v in (context.mean, context.std)
+    )
+    return noise_samples(labels, context.input_shape, mean, std, random), labels
+
+
+def _held_out(oracle: Oracle) -> SyntheticPool:
+    return SyntheticPool(oracle.kd_images.float() / 255.0, oracle.kd_labels)
+
+
+def _accuracy(context: ServerContext, held_out: SyntheticPool | None) -> EnsembleAccuracy:
+    assert held_out is not None, "assemble.server gives an oracle to settings that ask for one"
+    plain = build_augmentation("none", context.mean, context.std, context.device)
+    return EnsembleAccuracy(plain(held_out.images, torch.Generator(context.device)), held_out.labels)

@@ -1,0 +1,194 @@
+"""FedRevive's switches and controls: each does what it says, is pure, and resumes."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fedrevive.algorithms import STATE_TYPES, build_algorithm
+from fedrevive.algorithms.server_algorithm import needs_oracle
+from fedrevive.core.beta_rule import beta_rule
+from fedrevive.core.messages import ModelSnapshot
+from fedrevive.core.state_tree import decode, encode
+from fedrevive.settings.algorithm import AflDwSettings
+from fedrevive.settings.fedrevive import (
+    ConvexReptile,
+    FedReviveSettings,
+    ServerEmaReviver,
+    TeacherMeanReviver,
+)
+from fedrevive.settings.schedules import RunningQuantileBeta, StepwiseBeta, VarianceDrivenBeta
+
+SETTINGS = FedReviveSettings(
+    teacher_capacity=3,
+    generate_every_versions=2,
+    freeze_versions=2,
+    warmup_versions=4,
+    probe_samples=8,
+    synthesis_batch=8,
+    latent_size=4,
+    generator_width=4,
+    pool_capacity=20,
+    distill_steps=2,
+    distill_batch=4,
+    distill_lr=1e-3,
+)
+SWITCHES = {
+    "oracle": {"proportions": "oracle"},
+    "uniform": {"proportions": "uniform"},
+    "floor": {"probe_floor": 0.3},
+    "labels": {"labels": "uniform"},
+    "unweighted": {"class_weights": False},
+    "noise": {"pool": "noise"},
+    "real": {"pool": "real"},
+    "convex": {"reptile": ConvexReptile()},
+    "sgd": {"distill_optimizer": "sgd", "distill_lr": 0.1},
+    "augmented": {"augmentation": "crop_flip"},
+    "distill-augmented": {"distill_augmentation": "crop_flip"},
+    "random-teachers": {"teachers": "random_weights"},
+    "stepped": {"distill_from": "stepped"},
+    "teacher-mean": {"reviver": TeacherMeanReviver()},
+    "server-ema": {"reviver": ServerEmaReviver()},
+    "stepwise": {"beta": StepwiseBeta(thresholds=(1, 2, 3, 4))},
+    "quantile": {"beta": RunningQuantileBeta(window=6)},
+    "variance": {"beta": VarianceDrivenBeta(window=6)},
+    "no-gates": {"freeze_versions": 0, "warmup_versions": 0, "generate_every_versions": 1},
+}
+
+
+def changed(**fields) -> FedReviveSettings:
+    return SETTINGS.model_copy(update=fields)
+
+
+def encoded(state) -> tuple[str, dict[str, bytes]]:
+    structure, arrays = encode(state)
+    return json.dumps(structure), {name: array.tobytes() for name, array in arrays.items()}
+
+
+@pytest.fixture
+def plain(drive):
+    return drive(SETTINGS, arrivals=9)
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_a_switch_changes_the_run_is_pure_and_resumes(
+    switch: str, plain, drive, config_of, context_of, update_of, oracle_of
+) -> None:
+    settings = changed(**SWITCHES[switch])
+    state, info = drive(settings, arrivals=9)[-1]
+    assert bool(torch.isfinite(state.model).all())
+    assert not torch.equal(state.model, plain[-1][0].model)
+    assert info.distilled_delta_norm is not None
+    assert info.distilled_delta_norm > 0
+    context = context_of(oracle=oracle_of() if needs_oracle(settings) else None)
+    base = ModelSnapshot(max(0, state.version - 3), context.initial_model.numpy())
+    update = update_of(base, context, 1, 99)
+    before = encoded(state)
+    algorithm = build_algorithm(config_of(settings), context)
+    first, first_info = algorithm.apply(state, base, update)
+    algorithm.apply(first, base, update_of(base, context, 2, 100))
+    again, again_info = algorithm.apply(state, base, update)
+    assert encoded(state) == before
+    structure, arrays = encode(state)
+    restored = decode(json.loads(json.dumps(structure)), arrays, STATE_TYPES, context.device)
+    resumed, _ = build_algorithm(config_of(settings), context).apply(restored, base, update)
+    assert encoded(first) == encoded(again) == encoded(resumed)
+    assert first_info == again_info
+
+
+def test_uniform_and_oracle_proportions_probe_nothing(drive, oracle_of) -> None:
+    for state, info in drive(changed(proportions="uniform"), arrivals=6):
+        assert info.proportion_entropy == pytest.approx(math.log(3))
+        assert info.proportion_correlation is None
+        assert state.memory.proportions == {}
+    assert info.server_flops == 0 or info.server_version >= 2
+    counts = oracle_of().class_histograms.double()
+    for state, info in drive(changed(proportions="oracle"), arrivals=6):
+        rows = [counts[t.client_id] / counts[t.client_id].sum() for t in state.memory.teachers]
+        entropy = -sum(float((r * r.clamp(min=1e-300).log()).sum()) for r in rows) / len(rows)
+        assert info.proportion_entropy == pytest.approx(entropy, abs=1e-5)
+        assert info.proportion_correlation == pytest.approx(1.0)
+
+
+def test_a_full_floor_is_uniform_but_still_probes(drive) -> None:
+    state, info = drive(changed(probe_floor=1.0), arrivals=3)[-1]
+    assert info.proportion_entropy == pytest.approx(math.log(3))
+    assert set(state.memory.proportions) == {0, 1, 2}
+
+
+def test_noise_and_real_images_replace_the_generators_and_nothing_else(drive, oracle_of, plain) -> None:
+    oracle = oracle_of()
+    sizes = [info.pool_size for _, info in plain]
+    for pool in ("noise", "real"):
+        steps = drive(changed(pool=pool), arrivals=9)
+        assert [info.pool_size for _, info in steps] == sizes
+        assert all(state.memory.generator is None and info.synthesis_loss is None for state, info in steps)
+        held = steps[-1][0].memory.pool
+        if pool == "real":
+            known = {
+                image.numpy().tobytes(): int(y)
+                for image, y in zip(oracle.kd_images.float() / 255, oracle.kd_labels, strict=True)
+            }
+            assert all(
+                known[i.numpy().tobytes()] == int(y) for i, y in zip(held.images, held.labels, strict=True)
+            )
+        else:
+            inputs = (held.images - 0.4) / 0.3
+            assert float(inputs.mean()) == pytest.approx(0, abs=0.1)
+            assert float(inputs.std()) == pytest.approx(1, abs=0.1)
+    first_of_plain = next(state.memory.pool for state, info in plain if info.pool_size)
+    first_of_noise = next(
+        state.memory.pool for state, info in drive(changed(pool="noise"), arrivals=9) if info.pool_size
+    )
+    assert torch.equal(first_of_plain.labels, first_of_noise.labels), "labels come from one stream"
+
+
+def test_random_teachers_know_nothing_of_the_clients(drive, plain, context_of) -> None:
+    count = context_of().spec.parameter_count
+    initial = context_of().initial_model[:count].sort().values
+    steps = drive(changed(teachers="random_weights"), arrivals=9)
+    for (state, info), (other, _) in zip(steps, plain, strict=True):
+        teachers = [teacher.model[:count] for teacher in state.memory.teachers]
+        assert all(torch.equal(model.sort().values, initial) for model in teachers)
+        assert len({model.numpy().tobytes() for model in teachers}) == len(teachers)
+        if info.server_version <= 4:  # until distillation begins, both servers see the same clients
+            known = {client: p.total for client, p in state.memory.proportions.items()}
+            assert all(torch.equal(p.total, known[client]) for client, p in other.memory.proportions.items())
+
+
+@pytest.mark.parametrize("family", [RunningQuantileBeta, VarianceDrivenBeta])
+def test_adaptive_beta_is_remembered_alike_by_fedrevive_and_afl_dw(family, drive) -> None:
+    beta = family(window=5)
+    rule, observed, expected = beta_rule(beta, concurrency=4, updates_per_version=1), (), []
+    revive = drive(changed(beta=beta, distill_steps=0, freeze_versions=0), arrivals=14)
+    weighted = drive(AflDwSettings(beta=beta, warmup_versions=4), arrivals=14)
+    for (left, info), (right, other) in zip(revive, weighted, strict=True):
+        value, observed = rule.evaluate(observed, info.staleness)
+        expected.append(value if info.server_version > 4 else 0.0)
+        assert info.beta == other.beta == expected[-1]
+        assert left.memory.observed == right.memory == observed
+        assert torch.equal(left.model, right.model)
+    assert len(set(expected)) > 3
+
+
+def test_diagnostics_measure_and_change_nothing(drive, plain) -> None:
+    measured = drive(changed(diagnostics=True), arrivals=9)
+    for (state, info), (other, without) in zip(measured, plain, strict=True):
+        assert torch.equal(state.model, other.model)
+        assert -1 <= info.proportion_correlation <= 1
+        assert 0 <= info.ensemble_accuracy <= 1
+        kept = replace(info, proportion_correlation=None, ensemble_accuracy=None)
+        assert kept == without
+        assert 0 <= info.proportion_entropy <= math.log(3) + 1e-6
+        assert (info.teacher_agreement is None) == (info.distill_loss is None)
+    assert measured[-1][1].teacher_agreement is not None
+
+
+def test_without_gates_the_first_stale_update_is_distilled(drive) -> None:
+    steps = drive(changed(**SWITCHES["no-gates"]), arrivals=9)
+    assert all((info.distill_loss is not None) == (info.staleness > 0) for _, info in steps)
+    assert all((info.synthesis_loss is not None) == (info.staleness > 0) for _, info in steps)
