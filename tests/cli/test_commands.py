@@ -126,6 +126,19 @@ def test_resume_works_from_the_moment_the_manifest_is_there(reference, tmp_path)
     assert last_json(fedrevive("resume", "out", "--json", cwd=tmp_path))["hashes"] == reference["hashes"]
 
 
+def test_the_manifest_is_written_before_torch_is_imported(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from fedrevive.cli.execution import open_run; "
+        "from fedrevive.settings.loading import load; store = open_run(load('digits'), Path('out')); "
+        "print(sorted({'torch', 'ray', 'sklearn', 'pandas'} & set(sys.modules)), store.manifest['run_id'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("[] ")
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"manifest.json", "LOCK"}
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pyarrow.dataset as ds
+import pytest
 
 from fedrevive.results import RunStore, read_table
 from fedrevive.results.files import is_temporary
@@ -59,6 +60,7 @@ def test_random_kills_keep_a_consistent_prefix(tmp_path, writer, writer_script):
     assert writer.hashes(directory) == writer.hashes(tmp_path / "uninterrupted")
 
 
+@pytest.mark.slow
 def test_death_before_every_change_of_a_file_ends_in_the_same_result(tmp_path, writer_script):
     done = subprocess.run(
         [sys.executable, writer_script, "points", str(tmp_path)], capture_output=True, text=True, check=False

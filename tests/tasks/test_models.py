@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fedrevive.core.feature_statistics import FeatureTracker, recorded_inputs, statistic_layers
 from fedrevive.settings.model import CnnSettings
@@ -49,6 +50,10 @@ def test_flops_equal_the_count_by_hand():
     before = model.vector.clone()
     by_hand = 2 * (7 * 7 * 16 * 9 * 1 + 4 * 4 * 32 * 9 * 16 + 4 * 4 * 32 * 9 * 32 + 4 * 4 * 32 * 10)
     assert forward_flops(model, info) == by_hand
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.module.eval()(torch.zeros(1, *info.input_shape))
+    model.module.train()
+    assert counter.get_total_flops() == by_hand
     assert torch.equal(model.vector, before)
     assert model.module.training
 

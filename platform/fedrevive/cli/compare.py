@@ -42,7 +42,10 @@ def compare(
     download: DownloadOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare algorithms on equal timelines: fedrevive compare digits --algorithms fedbuff,fedrevive"""
+    """Compare algorithms on equal timelines.
+
+    Example: fedrevive compare digits --algorithms fedbuff,fedbuff:server.lr=0.1,fedrevive --seeds 0,1,2
+    """
     from fedrevive.cli import preflight
     from fedrevive.results.comparison_folder import claim
 

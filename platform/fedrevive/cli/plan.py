@@ -18,7 +18,10 @@ BAR_WIDTH = 40
 
 
 def plan(arguments: Arguments = None, output: OutputOption = None, as_json: JsonOption = False) -> None:
-    """Show arrivals, staleness, parallelism and cost without training: fedrevive plan digits server.concurrency=50"""
+    """Show staleness, parallelism and cost without training.
+
+    Example: fedrevive plan digits server.concurrency=50
+    """
     config = configuration(arguments, output=output)
     if config.stop.arrivals is None and config.stop.virtual_time is None:
         raise UserError(

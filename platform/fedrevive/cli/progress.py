@@ -36,14 +36,7 @@ class RunProgress:
         self._staleness = 0.0
         self._longest = 0
         self._accuracy: float | None = None
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[status]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
+        self._bar = _live_bar()
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
@@ -113,13 +106,7 @@ class ComparisonProgress:
         self._finished = 0
         self._accuracy: dict[str, float] = {}
         self._lock = Lock()
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[status]}"),
-            console=Console(stderr=True),
-            transient=True,
-        )
+        self._bar = _live_bar()
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
@@ -166,3 +153,14 @@ class ComparisonProgress:
             self._bar.console.print(line, highlight=False)
         else:
             print(line, file=sys.stderr, flush=True)
+
+
+def _live_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[status]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )

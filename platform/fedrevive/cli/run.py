@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from fedrevive.settings import ExperimentConfig
+from fedrevive.settings.loading import preset_names
 
-SOURCE_HELP = "A preset's name or a YAML file, then overrides such as server.lr=0.05."
+SOURCE_HELP = f"A preset ({', '.join(preset_names())}) or a YAML file, then overrides such as server.lr=0.05."
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[PRESET|FILE] [a.b=c ...]", help=SOURCE_HELP)]
 ExecutorOption = Annotated[
     str | None, typer.Option("--executor", metavar="inline|ray", help="compute.executor")
@@ -34,7 +35,10 @@ def run(
     download: DownloadOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run one experiment: fedrevive run digits algorithm.teacher_capacity=4"""
+    """Run one experiment.
+
+    Example: fedrevive run digits algorithm.teacher_capacity=4 --workers 2
+    """
     from fedrevive.cli.execution import open_run
     from fedrevive.settings.identity import run_id
 
@@ -51,7 +55,12 @@ def resume(
     download: DownloadOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with an interrupted run or comparison; any executor and number of workers may be used."""
+    """Go on with an interrupted run or comparison.
+
+    It ends with the results of the uninterrupted one, on any executor and any number of workers.
+
+    Example: fedrevive resume results/digits-0123456789abcdef
+    """
     from fedrevive.cli import preflight
     from fedrevive.results.comparison_folder import is_comparison
     from fedrevive.results.store import RunStore
