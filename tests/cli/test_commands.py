@@ -214,3 +214,23 @@ def test_compare_interrupted_and_resumed(tmp_path):
     assert (tmp_path / "out" / "accuracy.png").stat().st_size > 5000
     again = [*words, "--json", *INLINE]
     assert last_json(fedrevive(*again, cwd=tmp_path))["rows"] == outcome["rows"]
+
+
+def test_a_grid_is_selected_on_validation_and_reported_on_every_seed(tmp_path):
+    """A step of 1e-5 learns nothing, so the other configuration must be the one that runs on the second seed."""
+    words = ["digits", *SMALL[:4], *INLINE, "stop.arrivals=60", "client.local_steps=8", "--seeds", "0,1"]
+    grids = "fedbuff:server.lr=1e-5/0.2,fedasync:server.lr=1e-5/0.2"
+    outcome = last_json(
+        fedrevive("compare", *words, "--algorithms", grids, "--output", "out", "--json", cwd=tmp_path)
+    )
+    assert [row["configuration"] for row in outcome["rows"]] == ["server.lr=0.2"] * 2
+    assert all(row["seeds"] == 2 for row in outcome["rows"])
+    table = pq.read_table(tmp_path / "out" / "comparison.parquet").to_pandas()
+    assert sorted(zip(table["configuration"], table["seed"], table["selected"], strict=True)) == sorted(
+        [("server.lr=1e-5", 0, False), ("server.lr=0.2", 0, True), ("server.lr=0.2", 1, True)] * 2
+    )
+    for _, group in table[table["seed"] == 0].groupby("label"):
+        assert group.loc[group["validation_accuracy"].idxmax(), "selected"]
+    uneven = fedrevive("compare", *words, "--algorithms", "fedbuff:server.lr=0.1/0.2,fedasync", cwd=tmp_path)
+    assert uneven.returncode == 2
+    assert "equal size" in uneven.stderr

@@ -46,8 +46,15 @@ def test_one_value_has_no_interval_and_lengths_must_agree():
 
 
 def run(label, seed, final, time_to_target=None, censored=None):
-    texts = {"algorithm": label, "run_id": f"{label}{seed}", "status": "finished"}
-    numbers = {"arrivals": 1, "versions": 1, "virtual_time": 1.0, "wall_seconds": 2.0, "client_flops": 3.0}
+    texts = {"algorithm": label, "run_id": f"{label}{seed}", "status": "finished", "configuration": ""}
+    numbers = {
+        "selected": True,
+        "arrivals": 1,
+        "versions": 1,
+        "virtual_time": 1.0,
+        "wall_seconds": 2.0,
+        "client_flops": 3.0,
+    }
     measured = {"server_flops": 4.0, "auc": final, "time_to_target": time_to_target, "censored": censored}
     return {"label": label, "seed": seed, "final_accuracy": final, **texts, **numbers, **measured}
 

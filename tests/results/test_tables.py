@@ -156,7 +156,8 @@ def test_parquet_keeps_the_schema_and_checksums_its_pages():
 
 
 def test_run_rows_round_trip(tmp_path):
-    row = dict.fromkeys(("label", "algorithm", "run_id", "status"), "a") | {
+    row = dict.fromkeys(("label", "configuration", "algorithm", "run_id", "status"), "a") | {
+        "selected": True,
         "seed": 1,
         "arrivals": 2,
         "versions": 3,

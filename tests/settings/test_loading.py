@@ -4,6 +4,7 @@ from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.errors import UserError
 from fedrevive.settings.loading import (
     algorithm_names,
+    grid,
     load,
     preset_names,
     split_words,
@@ -111,3 +112,12 @@ def test_the_same_experiment_computed_elsewhere():
     assert with_compute(config, {"compute.workers": 2}).compute.workers == 2
     with pytest.raises(UserError, match=r"compute\.executor"):
         with_compute(config, {"compute.executor": "rey"})
+
+
+def test_a_grid_is_every_combination_in_order():
+    assert grid(()) == [()]
+    assert grid(("server.lr=0.1/0.2", "algorithm.pool=noise")) == [
+        ("server.lr=0.1", "algorithm.pool=noise"),
+        ("server.lr=0.2", "algorithm.pool=noise"),
+    ]
+    assert len(grid(("a=1/2/3", "b=4/5"))) == 6

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from fedrevive.results.comparison_folder import Entry
 
 VARIANTS_HELP = (
-    "Algorithms, each with its own overrides after colons: fedbuff:server.lr=0.1,fedrevive:teacher_capacity=4"
+    "Algorithms, each with its own overrides after colons: fedbuff:server.lr=0.1,fedrevive:pool=noise. Values a/b/c "
+    "are a grid: the best configuration by validation accuracy on the first seed is reported."
 )
 
 
@@ -69,6 +72,7 @@ def resume_comparison(folder: Path, flags: dict[str, Any], *, download: bool, as
             item["label"],
             with_compute(ExperimentConfig.model_validate(item["config"]), flags),
             item["run_id"],
+            item["point"],
         )
         for item in read_manifest(folder)["entries"]
     ]
@@ -90,23 +94,39 @@ def _entries(
 ) -> list[Entry]:
     from fedrevive.results.comparison_folder import Entry
     from fedrevive.settings.identity import run_id
-    from fedrevive.settings.loading import load, split_words, variant
+    from fedrevive.settings.loading import grid, load, split_words, variant
 
     source, overrides = split_words(arguments or [])
     entries: list[Entry] = []
     labels: dict[str, str] = {}
+    sizes: dict[str, int] = {}
     for label in (part.strip() for part in algorithms.split(",")):
         name, own = variant(label)
-        for seed in seeds:
-            config = load(source, [*overrides, f"algorithm.name={name}", *own, f"seed={seed}"], flags)
-            entry = Entry(label, config, run_id(config))
+        points = grid(own)
+        sizes[label] = len(points)
+        for point, seed in product(points, seeds):
+            config = load(source, [*overrides, f"algorithm.name={name}", *point, f"seed={seed}"], flags)
+            varied = " ".join(given for given in point if given not in own)
+            entry = Entry(label, config, run_id(config), varied)
             if entry.run_id in labels:
                 raise UserError(
                     f"--algorithms: {labels[entry.run_id]} and {label} are the same run; name it once"
                 )
             labels[entry.run_id] = label
             entries.append(entry)
+    _require_equal_budgets(sizes)
     return entries
+
+
+def _require_equal_budgets(sizes: dict[str, int]) -> None:
+    """A comparison with grids is fair only if every competitor may choose among equally many configurations."""
+    (first, most), *others = sizes.items()
+    for label, size in others:
+        if size != most:
+            raise UserError(
+                f"--algorithms: {first} has {most} configuration(s) and {label} has {size}; give every competitor "
+                "a grid of equal size"
+            )
 
 
 def _check(entries: list[Entry], download: bool) -> None:
@@ -129,26 +149,30 @@ def carry_out(folder: Path, entries: list[Entry], *, download: bool, as_json: bo
 
     interrupts = Interrupts()
     interrupts.install()
-    from fedrevive.comparison import conclude, run_entries
+    from fedrevive.comparison import conclude, run_stages, selected, tuning
 
     def open_store(entry: Entry) -> RunStore:
         return open_run(entry.config, entry.folder(folder), download=download)
 
-    lanes, workers = side_by_side(entries[0].config, len(entries))
-    with ComparisonProgress(entries) as progress:
-        run_entries(
-            sorted(
-                entries, key=lambda entry: entry.config.algorithm.name != "fedrevive"
-            ),  # the longest first
-            open_store,
-            lanes=lanes,
-            workers=workers,
-            cpus=available_cpus(),
-            download=download,
-            interrupted=interrupts,
-            ready=interrupts.install,
-            observe=progress.show,
-        )
+    def stages() -> Iterator[list[Entry]]:
+        yield _to_do(folder, tuning(entries))
+        yield _to_do(folder, selected(folder, entries))
+
+    if _to_do(folder, tuning(entries)) or _to_do(folder, selected(folder, entries)):
+        lanes, workers = side_by_side(entries[0].config, len(entries))
+        with ComparisonProgress() as progress:
+            run_stages(
+                stages(),
+                max(entries, key=lambda entry: entry.config.server.concurrency).config,
+                open_store,
+                lanes=lanes,
+                workers=workers,
+                cpus=available_cpus(),
+                download=download,
+                interrupted=interrupts,
+                ready=interrupts.install,
+                observe=progress.show,
+            )
     if interrupts():
         print(f"stopped; go on with: fedrevive resume {folder}", file=sys.stderr)
         raise typer.Exit(interrupts.exit_code)
@@ -157,6 +181,14 @@ def carry_out(folder: Path, entries: list[Entry], *, download: bool, as_json: bo
         print(json.dumps({"dir": str(folder), "target": outcome.target, "rows": outcome.rows}))
     else:
         _show(folder, outcome)
+
+
+def _to_do(folder: Path, entries: list[Entry]) -> list[Entry]:
+    """Runs that are not complete, the longest first."""
+    from fedrevive.results.store import is_complete
+
+    missing = [entry for entry in entries if not is_complete(entry.folder(folder))]
+    return sorted(missing, key=lambda entry: entry.config.algorithm.name != "fedrevive")
 
 
 def _show(folder: Path, outcome: Outcome) -> None:
@@ -181,7 +213,7 @@ def _show(folder: Path, outcome: Outcome) -> None:
         table.add_column(name, justify="left" if left else "right", no_wrap=not left)
     for row in outcome.rows:
         table.add_row(
-            row["label"],
+            f"{row['label']}\n  {row['configuration']}" if row["configuration"] else row["label"],
             _interval(row["final_accuracy"]),
             _interval(row["difference"], signed=True) if row["difference"] else "",
             f"{row['auc']['mean']:.3f}",

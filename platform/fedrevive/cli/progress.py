@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -100,9 +99,8 @@ class RunProgress:
 class ComparisonProgress:
     """Follows the runs of a comparison, several at a time."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self) -> None:
         self._live = sys.stderr.isatty()
-        self._runs = len(entries)
         self._finished = 0
         self._accuracy: dict[str, float] = {}
         self._lock = Lock()
@@ -113,7 +111,7 @@ class ComparisonProgress:
         if self._live:
             self._bar.start()
         else:
-            print(f"{self._runs} runs, starting", file=sys.stderr, flush=True)
+            print("starting", file=sys.stderr, flush=True)
         return self
 
     def __exit__(
@@ -126,7 +124,7 @@ class ComparisonProgress:
         """Take one record of one run into account; called from several threads."""
         from fedrevive.simulation.records import ArrivalRecord, EvaluationRecord, FinalRecord
 
-        name = f"{entry.label} seed {entry.config.seed}"
+        name = f"{entry.label} {entry.point} seed {entry.config.seed}".replace("  ", " ")
         with self._lock:
             if isinstance(record, EvaluationRecord):
                 self._accuracy[name] = record.evaluation.test_accuracy
@@ -147,7 +145,7 @@ class ComparisonProgress:
 
     def _finish(self, name: str) -> None:
         self._finished += 1
-        line = f"[{self._finished}/{self._runs}] {name}: accuracy {self._accuracy[name]:.3f}"
+        line = f"[{self._finished}] {name}: accuracy {self._accuracy[name]:.3f}"
         if self._live:
             self._bar.remove_task(self._tasks.pop(name))
             self._bar.console.print(line, highlight=False)

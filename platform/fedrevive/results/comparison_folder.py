@@ -23,6 +23,8 @@ class Entry:
     label: str
     config: ExperimentConfig
     run_id: str
+    point: str = ""
+    """Which configuration of the label's grid, as overrides; empty without a grid."""
 
     def folder(self, directory: Path) -> Path:
         """Its run folder."""
@@ -47,7 +49,12 @@ def claim(directory: Path, entries: Sequence[Entry], details: Mapping[str, Any])
             return
         make_folder(directory)
     listed = [
-        {"label": entry.label, "run_id": entry.run_id, "config": entry.config.model_dump(mode="json")}
+        {
+            "label": entry.label,
+            "point": entry.point,
+            "run_id": entry.run_id,
+            "config": entry.config.model_dump(mode="json"),
+        }
         for entry in entries
     ]
     write_manifest(directory, {"kind": KIND, **details, "entries": listed})

@@ -103,6 +103,9 @@ TIMINGS = _schema(
 
 RUNS = _schema(
     _field("label", _S, "name", "what is compared: an algorithm or a trial"),
+    _field("configuration", _S, "overrides", "the point of the label's grid; empty without a grid"),
+    _field("selected", _B, "flag", "the configuration its label is judged by; chosen on validation accuracy"),
+    _absent("validation_accuracy", _F, "share", "mean of the last 10 validation accuracies"),
     _field("algorithm", _S, "name", "algorithm.name"),
     _field("seed", _I, "seed", "seed of the run"),
     _field("run_id", _S, "id", "run id: the folder below runs/"),

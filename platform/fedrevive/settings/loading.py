@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,19 @@ def variant(spec: str) -> tuple[str, tuple[str, ...]]:
     if name not in algorithm_names():
         raise UserError(f"{shown(name)}: {_no_such_algorithm(name)}")
     return name, tuple(part if _root_field(part) else f"algorithm.{part}" for part in parts)
+
+
+def grid(overrides: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every combination of a competitor's overrides whose value is a list `a/b/c`, in order; [()] becomes [()].
+
+    Args:
+        overrides: second value of `variant`.
+    """
+    choices = []
+    for override in overrides:
+        path, _, values = override.partition("=")
+        choices.append([f"{path}={value}" for value in values.split("/")])
+    return list(product(*choices))
 
 
 def algorithm_names() -> tuple[str, ...]:
