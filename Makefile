@@ -13,8 +13,8 @@ INSTALLED := .venv/.installed
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
 
-demo: $(INSTALLED)  ## compare the algorithms on a small task; results/demo
-	$(BIN)/fedrevive compare demo --algorithms fedbuff,fedbuff:server.lr=0.1,afl_dw,fedrevive --output results/demo
+demo: $(INSTALLED)  ## compare the algorithms on a small task; results/compare-demo-*
+	$(BIN)/fedrevive compare demo --algorithms fedbuff,fedbuff:server.lr=0.1,afl_dw,fedrevive
 
 test: $(INSTALLED)  ## the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow"

@@ -46,6 +46,13 @@ def server_device(config: ExperimentConfig) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def require_devices(config: ExperimentConfig) -> None:
+    """Raise `UserError` (exit code 5) when a device that was asked for is not there."""
+    server_device(config)
+    if config.compute.client_device == "cuda" and not torch.cuda.is_available():
+        raise UserError("compute.client_device: cuda, but torch sees no GPU; use cpu", exit_code=5)
+
+
 def server_context(
     config: ExperimentConfig, device: torch.device, data: FederatedData | None
 ) -> ServerContext:
@@ -95,8 +102,7 @@ def client_trainer(config: ExperimentConfig, data: FederatedData) -> ClientTrain
     Raises:
         UserError: compute.client_device is cuda and there is none (exit code 5).
     """
-    if config.compute.client_device == "cuda" and not torch.cuda.is_available():
-        raise UserError("compute.client_device: cuda, but torch sees no GPU; use cpu", exit_code=5)
+    require_devices(config)
     device = torch.device(config.compute.client_device)
     info = data.info
     mean, std = torch.tensor(info.mean, device=device), torch.tensor(info.std, device=device)

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from fedrevive.assemble import client_trainer, server
 from fedrevive.core.process import configure_process
+from fedrevive.core.target import WINDOW
 from fedrevive.experiment import run_experiment
 from fedrevive.results.comparison_folder import Entry
 from fedrevive.results.figures import accuracy_figure
@@ -28,7 +29,7 @@ from fedrevive.results.manifest import read_manifest
 from fedrevive.results.reading import read_table
 from fedrevive.results.statistics import comparison_rows
 from fedrevive.results.store import RunStore, is_complete
-from fedrevive.results.tables import WINDOW, read_runs, summary, write_runs
+from fedrevive.results.tables import read_runs, summary, write_runs
 from fedrevive.settings import ExperimentConfig
 from fedrevive.simulation.delays import NANOSECONDS
 from fedrevive.simulation.executor import Executor, InlineExecutor
@@ -59,7 +60,7 @@ Observer = Callable[[Entry, Record], None]
 
 def run_stages(
     stages: Iterable[Sequence[Entry]],
-    largest: ExperimentConfig,
+    configs: Sequence[ExperimentConfig],
     open_store: Callable[[Entry], RunStore],
     *,
     lanes: int,
@@ -74,7 +75,7 @@ def run_stages(
 
     Args:
         stages: runs, each stage asked for when the one before is complete; expensive runs should stand first.
-        largest: configuration of the run with the most clients in flight.
+        configs: configurations of all runs; where they compute is the same for all.
         open_store: opens an entry's run folder.
         lanes: runs side by side on Ray; inline runs go one after the other.
         workers: client actors per lane.
@@ -100,8 +101,8 @@ def run_stages(
         except BaseException as error:  # handed to the main thread, which raises it
             failures.append(error)
 
-    data = load_task(largest.task, largest.seed, download)
-    with _factories(largest, data, lanes=lanes, workers=workers, cpus=cpus) as factories:
+    data = load_task(configs[0].task, configs[0].seed, download)
+    with _factories(configs, data, lanes=lanes, workers=workers, cpus=cpus) as factories:
         ready()
         for entries in stages:
             for entry in entries:
@@ -178,14 +179,14 @@ def _validation_accuracy(evaluations: pa.Table) -> float:
 
 @contextmanager
 def _factories(
-    config: ExperimentConfig, data: FederatedData, *, lanes: int, workers: int, cpus: int
+    configs: Sequence[ExperimentConfig], data: FederatedData, *, lanes: int, workers: int, cpus: int
 ) -> Iterator[list[ExecutorFactory]]:
-    if config.compute.executor == "inline":
+    if configs[0].compute.executor == "inline":
         yield [lambda config, data: InlineExecutor(server(config, data), client_trainer(config, data))]
         return
     from fedrevive.runtime.launch import executor_lanes
 
-    with executor_lanes(config, data, lanes=lanes, workers=workers, cpus=cpus) as factories:
+    with executor_lanes(configs, data, lanes=lanes, workers=workers, cpus=cpus) as factories:
         yield factories
 
 

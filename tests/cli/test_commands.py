@@ -234,3 +234,21 @@ def test_a_grid_is_selected_on_validation_and_reported_on_every_seed(tmp_path):
     uneven = fedrevive("compare", *words, "--algorithms", "fedbuff:server.lr=0.1/0.2,fedasync", cwd=tmp_path)
     assert uneven.returncode == 2
     assert "equal size" in uneven.stderr
+
+
+@pytest.mark.ray
+def test_a_comparison_whose_last_snapshot_is_at_its_end_resumes(tmp_path):
+    """No evaluation precedes the final record then."""
+    words = [*SMALL[:4], "stop.arrivals=40", "snapshots.every_arrivals=40", "--seeds", "0", "--output", "out"]
+    program = (
+        "import os; from fedrevive.results.store import RunStore; RunStore.finish = lambda *_: os._exit(9); "
+        f"from fedrevive.cli.app import run_app; run_app(['compare', 'digits', '--algorithms', 'fedbuff', *{words!r}])"
+    )
+    died = subprocess.run(
+        [sys.executable, "-c", program, *INLINE], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert died.returncode == 9
+    resumed = fedrevive("resume", "out", "--json", cwd=tmp_path)
+    assert last_json(resumed)["rows"][0]["seeds"] == 1
+    again = fedrevive("resume", "out", "--json", "--workers", "4000", cwd=tmp_path)
+    assert last_json(again)["rows"] == last_json(resumed)["rows"]

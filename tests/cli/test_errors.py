@@ -36,7 +36,8 @@ def fedrevive(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         (["config", "--hulp"], "error: no such option: --hulp (Possible options: --help)"),
         (["--versoin"], "error: no such option: --versoin (Possible options: --version)"),
         (["confg"], "error: no such command 'confg'. Did you mean 'config'?"),
-        (["config"], "error: stop: no stop condition"),
+        (["config"], "error: no experiment: name a preset (demo, digits,"),
+        (["config", "seed=1"], "error: stop: no stop condition"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, expected, tmp_path):

@@ -112,7 +112,7 @@ def hashes(config, executor, folder, interrupted=lambda: False):
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[dict[int, Lane]]:
-    with ray_session(cpus=4, object_store_bytes=0):
+    with ray_session(cpus=4, gpus=0, object_store_bytes=0):
         lanes = {workers: open_lane(workers, gpu=0) for workers in (1, 2)}
         yield lanes
 
@@ -191,6 +191,17 @@ def test_adapted_local_steps_are_those_of_the_base_model():
     expected = [steps[r.task.base_arrivals].get(r.task.client_id, 3) for r in jobs]
     assert [r.applied.samples / config.client.batch_size for r in jobs] == expected
     assert len(set(expected)) > 2
+
+
+@pytest.mark.ray
+def test_workers_that_died_between_experiments_are_replaced(cluster, tmp_path):
+    config = experiment("fedbuff")
+    lane = cluster[2]
+    first = on_ray(lane, config)
+    for client in list(lane.clients):
+        os.kill(ray.get(client.setup.remote(config, first._data)), signal.SIGKILL)
+    expected = hashes(config, inline_executor(config), tmp_path / "inline")
+    assert hashes(config, on_ray(lane, config), tmp_path / "ray") == expected
 
 
 def test_snapshots_are_consistent_cuts():

@@ -108,10 +108,10 @@ def test_variants_name_an_algorithm_and_its_overrides():
 
 def test_the_same_experiment_computed_elsewhere():
     config = load("digits")
-    assert with_compute(config, {}) == config
-    assert with_compute(config, {"compute.workers": 2}).compute.workers == 2
+    assert with_compute(config.model_dump(mode="json"), {}) == config
+    assert with_compute(config.model_dump(mode="json"), {"compute.workers": 2}).compute.workers == 2
     with pytest.raises(UserError, match=r"compute\.executor"):
-        with_compute(config, {"compute.executor": "rey"})
+        with_compute(config.model_dump(mode="json"), {"compute.executor": "rey"})
 
 
 def test_a_grid_is_every_combination_in_order():

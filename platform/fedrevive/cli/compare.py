@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,12 +21,14 @@ from fedrevive.cli.run import (
     OutputOption,
     WorkersOption,
     compute_flags,
+    typed,
 )
 from fedrevive.settings.errors import UserError, shown
 
 if TYPE_CHECKING:
     from fedrevive.comparison import Outcome
     from fedrevive.results.comparison_folder import Entry
+    from fedrevive.settings import ExperimentConfig
 
 VARIANTS_HELP = (
     "Algorithms, each with its own overrides after colons: fedbuff:server.lr=0.1,fedrevive:pool=noise. Values a/b/c "
@@ -54,8 +57,9 @@ def compare(
 
     entries = _entries(arguments, algorithms, _seeds(seeds), compute_flags(executor, workers))
     first = entries[0].config
-    folder = Path(output or first.output or f"results/compare-{first.name}")
-    _check(entries, download)
+    identity = sha256("".join(entry.run_id for entry in entries).encode()).hexdigest()[:8]
+    folder = Path(output or first.output or f"results/compare-{first.name}-{identity}")
+    _check(_to_do(folder, entries), download)
     claim(folder, entries, {"command": preflight.command_line(), "created_at": time.time()})
     carry_out(folder, entries, download=download, as_json=as_json)
 
@@ -64,19 +68,18 @@ def resume_comparison(folder: Path, flags: dict[str, Any], *, download: bool, as
     """Finish the runs of a comparison that are not complete."""
     from fedrevive.results.comparison_folder import Entry
     from fedrevive.results.manifest import read_manifest
-    from fedrevive.settings import ExperimentConfig
     from fedrevive.settings.loading import with_compute
 
     entries = [
         Entry(
             item["label"],
-            with_compute(ExperimentConfig.model_validate(item["config"]), flags),
+            with_compute(item["config"], flags),
             item["run_id"],
             item["point"],
         )
         for item in read_manifest(folder)["entries"]
     ]
-    _check(entries, download)
+    _check(_to_do(folder, entries), download)
     carry_out(folder, entries, download=download, as_json=as_json)
 
 
@@ -94,9 +97,9 @@ def _entries(
 ) -> list[Entry]:
     from fedrevive.results.comparison_folder import Entry
     from fedrevive.settings.identity import run_id
-    from fedrevive.settings.loading import grid, load, split_words, variant
+    from fedrevive.settings.loading import grid, load, variant
 
-    source, overrides = split_words(arguments or [])
+    source, overrides = typed(arguments)
     entries: list[Entry] = []
     labels: dict[str, str] = {}
     sizes: dict[str, int] = {}
@@ -114,8 +117,18 @@ def _entries(
                 )
             labels[entry.run_id] = label
             entries.append(entry)
+            _require_common_terms(label, config, entries[0].config)
     _require_equal_budgets(sizes)
     return entries
+
+
+def _require_common_terms(label: str, config: ExperimentConfig, first: ExperimentConfig) -> None:
+    """Where and how long a comparison computes, and what it measures, is the same for all competitors."""
+    for section in ("compute", "output", "snapshots", "evaluation", "name"):
+        if getattr(config, section) != getattr(first, section):
+            raise UserError(
+                f"--algorithms: {label} changes {section}, which all competitors share; set it for all"
+            )
 
 
 def _require_equal_budgets(sizes: dict[str, int]) -> None:
@@ -163,7 +176,7 @@ def carry_out(folder: Path, entries: list[Entry], *, download: bool, as_json: bo
         with ComparisonProgress() as progress:
             run_stages(
                 stages(),
-                max(entries, key=lambda entry: entry.config.server.concurrency).config,
+                [entry.config for entry in entries],
                 open_store,
                 lanes=lanes,
                 workers=workers,

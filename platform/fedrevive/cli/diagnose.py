@@ -46,11 +46,11 @@ def _diagnosed(label: str, folder: Path) -> dict[str, Any]:
     from fedrevive.results.diagnosis import diagnose as signatures
     from fedrevive.results.manifest import read_manifest
     from fedrevive.results.reading import read_table
-    from fedrevive.settings import ExperimentConfig
+    from fedrevive.settings.loading import with_compute
     from fedrevive.tasks import task_info
 
     manifest = read_manifest(folder)
-    config = ExperimentConfig.model_validate(manifest["config"])
+    config = with_compute(manifest["config"], {})
     arrivals = read_table(folder, "arrivals")
     found = signatures(arrivals, task_info(config.task).classes)
     return {

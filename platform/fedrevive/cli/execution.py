@@ -77,6 +77,6 @@ def records(
     from fedrevive.runtime.launch import executor_lanes
 
     workers = preflight.workers(config)
-    with executor_lanes(config, data, lanes=1, workers=workers, cpus=preflight.available_cpus()) as (make,):
+    with executor_lanes([config], data, lanes=1, workers=workers, cpus=preflight.available_cpus()) as (make,):
         ready()
         yield from run_experiment(config, store, make(config, data), interrupted=interrupted)

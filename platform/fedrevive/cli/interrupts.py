@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import threading
 from types import FrameType
 
 _CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+_NOTICE = b"\nstopping: saving a snapshot first (Ctrl-C again to stop at once)\n"
 
 
 class Interrupts:
@@ -29,9 +30,9 @@ class Interrupts:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._flag.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            os._exit(
+                _CODES[signal.SIGINT]
+            )  # files are safe at every moment; threads and Ray would take seconds
         self.exit_code = _CODES[signal.Signals(number)]
         self._flag.set()
-        print(
-            "\nstopping: saving a snapshot first (Ctrl-C again to stop at once)", file=sys.stderr, flush=True
-        )
+        os.write(2, _NOTICE)  # print is not re-entrant

@@ -102,6 +102,7 @@ class ComparisonProgress:
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
         self._finished = 0
+        self._printed = time.monotonic()
         self._accuracy: dict[str, float] = {}
         self._lock = Lock()
         self._bar = _live_bar()
@@ -132,6 +133,9 @@ class ComparisonProgress:
                 self._finish(name)
             elif isinstance(record, ArrivalRecord) and self._live:
                 self._advance(name, entry, record)
+            elif isinstance(record, ArrivalRecord) and time.monotonic() - self._printed >= PLAIN_SECONDS:
+                self._printed = time.monotonic()
+                print(f"{name}: {record.sequence + 1} arrivals", file=sys.stderr, flush=True)
 
     def _advance(self, name: str, entry: Entry, record: ArrivalRecord) -> None:
         if name not in self._tasks:
@@ -145,9 +149,11 @@ class ComparisonProgress:
 
     def _finish(self, name: str) -> None:
         self._finished += 1
-        line = f"[{self._finished}] {name}: accuracy {self._accuracy[name]:.3f}"
+        accuracy = self._accuracy.pop(name, None)  # none was seen when only the end was left to resume
+        line = f"[{self._finished}] {name}" + ("" if accuracy is None else f": accuracy {accuracy:.3f}")
         if self._live:
-            self._bar.remove_task(self._tasks.pop(name))
+            if name in self._tasks:
+                self._bar.remove_task(self._tasks.pop(name))
             self._bar.console.print(line, highlight=False)
         else:
             print(line, file=sys.stderr, flush=True)

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from fedrevive.settings import ExperimentConfig
-from fedrevive.settings.loading import preset_names
+from fedrevive.settings.errors import UserError
+from fedrevive.settings.loading import preset_names, split_words
 
 SOURCE_HELP = f"A preset ({', '.join(preset_names())}) or a YAML file, then overrides such as server.lr=0.05."
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[PRESET|FILE] [a.b=c ...]", help=SOURCE_HELP)]
@@ -74,10 +75,11 @@ def resume(
         resume_comparison(directory, flags, download=download, as_json=as_json)
         return
     with RunStore.attach(directory) as store:
-        config = with_compute(ExperimentConfig.model_validate(store.manifest["config"]), flags)
-        preflight.workers(config)
-        if not download and not store.finished:
-            check_data(config.task)
+        config = with_compute(store.manifest["config"], flags)
+        if not store.finished:
+            preflight.workers(config)
+            if not download:
+                check_data(config.task)
         if (store.manifest["lane"], store.manifest["versions"]) != (preflight.lane(), preflight.versions()):
             print(
                 "note: other hardware or package versions than at the start; the last bits may differ",
@@ -88,12 +90,23 @@ def resume(
 
 def configuration(arguments: list[str] | None, **flags: str | None) -> ExperimentConfig:
     """The configuration a command line asks for; flags are aliases of `compute.*` and `output`."""
-    from fedrevive.settings.loading import load, split_words
+    from fedrevive.settings.loading import load
 
-    source, overrides = split_words(arguments or [])
+    source, overrides = typed(arguments)
     named = compute_flags(flags.pop("executor", None), flags.pop("workers", None))
     named |= {key: value for key, value in flags.items() if value is not None}
     return load(source, overrides, named)
+
+
+def typed(arguments: list[str] | None) -> tuple[str | None, list[str]]:
+    """Preset or file, and overrides.
+
+    Raises:
+        UserError: nothing was typed, or two presets.
+    """
+    if not arguments:
+        raise UserError(f"no experiment: name a preset ({', '.join(preset_names())}) or a YAML file")
+    return split_words(arguments)
 
 
 def compute_flags(executor: str | None, workers: str | None) -> dict[str, Any]:

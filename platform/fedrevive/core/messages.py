@@ -45,7 +45,7 @@ class Timing:
     """Real time one piece of work took. Never part of a result."""
 
     kind: str
-    """train, apply, evaluate, snapshot or start."""
+    """train, apply or evaluate."""
     sequence: int | None
     """Arrival the work belongs to."""
     worker: str

@@ -86,14 +86,14 @@ EVALUATIONS = _schema(
 EVENTS = _schema(
     _field("sequence", _I, "count", "order of the events"),
     _field("virtual_time", _I, "ns virtual", "when it happened"),
-    _field("kind", _S, "name", "what happened, such as rejected_update"),
+    _field("kind", _S, "name", "what happened; nothing is reported here yet"),
     _absent("client", _I, "id", "client concerned"),
     _absent("job", _I, "count", "dispatch concerned"),
     _field("reason", _S, "text", "why, in one line"),
 )
 
 TIMINGS = _schema(
-    _field("kind", _S, "name", "train, apply, evaluate, snapshot or start"),
+    _field("kind", _S, "name", "train, apply (server step) or evaluate"),
     _absent("sequence", _I, "count", "arrival concerned"),
     _field("worker", _S, "name", "process that did the work"),
     _field("host", _S, "name", "machine it ran on"),

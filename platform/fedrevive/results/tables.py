@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+from fedrevive.core.target import TOLERANCE, WINDOW
 from fedrevive.results.files import commit_file, environment_errors
 from fedrevive.results.schemas import NANOSECONDS_PER_UNIT, RUNS
 from fedrevive.results.tensors import contiguous_bytes
 
-WINDOW = 10
 """Evaluations in the moving average (algorithm.md §5.16)."""
 ROWS_PER_GROUP = 65_536
 
@@ -174,5 +174,5 @@ def _time_average(times: NDArray[np.float64], values: NDArray[np.float64], end: 
 
 
 def _first_reach(times: NDArray[np.float64], values: NDArray[np.float64], target: float) -> float | None:
-    reached = np.flatnonzero(moving_average(values) >= target - 1e-12)  # ten times 0.6 has a mean below 0.6
+    reached = np.flatnonzero(moving_average(values) >= target - TOLERANCE)
     return float(times[reached[0]]) if reached.size else None

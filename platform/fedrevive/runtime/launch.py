@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import ray
+import torch
 
-from fedrevive.assemble import new_model, server_device
+from fedrevive.assemble import new_model, require_devices, server_device
 from fedrevive.runtime.ray_executor import RayExecutor
 from fedrevive.runtime.session import Lane, open_lane, ray_session
 from fedrevive.settings import ExperimentConfig
@@ -19,13 +20,13 @@ ExecutorFactory = Callable[[ExperimentConfig, FederatedData], Executor]
 
 @contextmanager
 def executor_lanes(
-    largest: ExperimentConfig, data: FederatedData, *, lanes: int, workers: int, cpus: int
+    configs: Sequence[ExperimentConfig], data: FederatedData, *, lanes: int, workers: int, cpus: int
 ) -> Iterator[list[ExecutorFactory]]:
     """Start Ray with `lanes` lanes of `workers` client actors each.
 
     Args:
-        largest: an experiment with the most clients in flight and the largest model; sizes the object store.
-        data: its data, likewise.
+        configs: the experiments to come; they size the object store.
+        data: the data of one of them.
         lanes: experiments that run side by side.
         workers: client actors per lane; lanes * workers <= cpus.
         cpus: CPUs of this machine.
@@ -33,14 +34,22 @@ def executor_lanes(
     Yields:
         One factory per lane; each makes an executor for one experiment at a time and reuses the lane's actors.
     """
-    gpu = server_device(largest).type == "cuda"
-    with ray_session(cpus=cpus, object_store_bytes=lanes * _store_bytes(largest, data)):
-        opened = [open_lane(workers, gpu=1.0 / lanes if gpu else 0.0) for _ in range(lanes)]
+    require_devices(configs[0])
+    gpu = server_device(configs[0]).type == "cuda"
+    gpus = torch.cuda.device_count() if gpu else 0
+    store = lanes * max(_store_bytes(config, data) for config in _distinct(configs))
+    with ray_session(cpus=cpus, gpus=gpus, object_store_bytes=store):
+        opened = [open_lane(workers, gpu=min(1.0, gpus / lanes)) for _ in range(lanes)]
         try:
             yield [_factory(lane) for lane in opened]
         finally:
             for lane in opened:
                 lane.close()
+
+
+def _distinct(configs: Sequence[ExperimentConfig]) -> list[ExperimentConfig]:
+    """One configuration per model and number of clients in flight."""
+    return list({(config.model, config.server.concurrency): config for config in configs}.values())
 
 
 def _factory(lane: Lane) -> ExecutorFactory:

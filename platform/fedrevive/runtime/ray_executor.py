@@ -21,8 +21,9 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from fedrevive.assemble import server_data
 from fedrevive.core.messages import ClientTask, ModelSnapshot
 from fedrevive.runtime.session import Lane
+from fedrevive.runtime.waiting import cause_of, done_of, fetched
 from fedrevive.settings import ExperimentConfig
-from fedrevive.settings.errors import UserError
+from fedrevive.settings.errors import ExitCode, UserError
 from fedrevive.simulation.executor import BaseModels, Pending
 from fedrevive.simulation.records import AppliedUpdate, Evaluation, ServerCapture
 from fedrevive.tasks.federated import FederatedData
@@ -70,9 +71,10 @@ class RayExecutor:
     def __init__(self, lane: Lane, config: ExperimentConfig, data: ray.ObjectRef[FederatedData]) -> None:
         self._lane, self._config, self._data = lane, config, data
         server_ready = lane.server.setup.remote(config, server_data(config, data))
-        ray.get([client.setup.remote(config, data) for client in lane.clients])
-        initial, _ = ray.get(server_ready)
-        self._current: Any = ray.put(initial)
+        setups = [client.setup.remote(config, data) for client in lane.clients]
+        for worker, ready in enumerate(setups):
+            self._set_up(worker, ready)
+        self._current: Any = ray.put(fetched(server_ready, actor="server"))
         self._arrivals = 0
         self._settled_arrivals = 0
         self._bases: BaseModels[Any] = BaseModels()
@@ -91,7 +93,7 @@ class RayExecutor:
 
     def submit(self, task: ClientTask) -> None:
         self._bases.hold(task.base_arrivals, self._current)
-        heapq.heappush(self._waiting, _Work((task.arrives_at, 1, task.job), task, task.base_arrivals))
+        self._queue(task)
 
     def apply(self, task: ClientTask) -> Pending[AppliedUpdate]:
         while task.job not in self._updates:
@@ -113,26 +115,28 @@ class RayExecutor:
 
     def capture(self) -> tuple[ServerCapture, dict[int, ModelSnapshot]]:
         server = self._lane.server.capture.remote()
-        held = self._bases.held()
-        bases = dict(zip(held, self._server_results(list(held.values())), strict=True))
-        return self._server_results([server])[0], bases
+        bases = {key: fetched(base, actor="server") for key, base in self._bases.held().items()}
+        return fetched(server, actor="server"), bases
 
     def restore(
         self, server: ServerCapture, arrivals: int, bases: dict[int, ModelSnapshot], tasks: list[ClientTask]
     ) -> None:
         self._current = self._lane.server.restore.remote(server)
-        self._server_results([self._current])
+        fetched(self._current, actor="server")
         self._arrivals = self._settled_arrivals = arrivals
         references = {key: ray.put(snapshot) for key, snapshot in bases.items()}
         for task in tasks:
             self._bases.hold(task.base_arrivals, references[task.base_arrivals])
-            heapq.heappush(self._waiting, _Work((task.arrives_at, 1, task.job), task, task.base_arrivals))
+            self._queue(task)
 
     def current_model(self) -> ModelSnapshot:
-        snapshot: ModelSnapshot = self._server_results([self._current])[0]
+        snapshot: ModelSnapshot = fetched(self._current, actor="server")
         return snapshot
 
     # --- keeping workers busy -----------------------------------------------------------------------------------
+
+    def _queue(self, task: ClientTask) -> None:
+        heapq.heappush(self._waiting, _Work((task.arrives_at, 1, task.job), task, task.base_arrivals))
 
     def _turn(self, *, wait: bool) -> None:
         """Hand out work, then collect what has finished; `wait` = until something has."""
@@ -140,13 +144,12 @@ class RayExecutor:
         watched = [*self._calls, *(outcome for _, outcome in islice(self._steps, 1))]
         if not watched:
             raise RuntimeError("nothing is under way, yet a result is awaited")
-        done, _ = ray.wait(watched, num_returns=1 if wait else len(watched), timeout=None if wait else 0)
-        for reference in done:
+        for reference in done_of(watched, wait=wait):
             if reference in self._calls:
                 self._collect(reference)
-        while self._steps and ray.wait([self._steps[0][1]], timeout=0)[0]:
+        while self._steps and done_of([self._steps[0][1]], wait=False):
             arrivals, outcome = self._steps.popleft()
-            self._outcomes[arrivals] = self._server_results([outcome])[0]
+            self._outcomes[arrivals] = fetched(outcome, actor="server")
             self._settled_arrivals = arrivals
         self._hand_out()
 
@@ -191,15 +194,13 @@ class RayExecutor:
         self._load[worker] += 1
 
     def _collect(self, sentinel: Any) -> None:
-        if sentinel not in self._calls:  # its worker died and all its calls were taken back
-            return
         call = self._calls[sentinel]
         try:
             result = ray.get(sentinel)
         except RayTaskError as error:
-            raise error.as_instanceof_cause() from None  # type: ignore[no-untyped-call]
+            raise cause_of(error) from None
         except RayError as error:
-            self._replace(call.worker, error)
+            self._take_back(call.worker, error)
             return
         del self._calls[sentinel]
         self._load[call.worker] -= 1
@@ -213,34 +214,37 @@ class RayExecutor:
             assert item.task is not None
             self._updates[item.task.job] = update
 
-    def _replace(self, worker: int, error: RayError) -> None:
-        """A worker is gone: start another and give back everything it was asked to do."""
+    def _take_back(self, worker: int, error: RayError) -> None:
+        """A worker is gone: give back everything it was asked to do, and start another."""
         lost = [sentinel for sentinel, call in self._calls.items() if call.worker == worker]
-        for sentinel in lost:
+        for position, sentinel in enumerate(lost):
             for item in self._calls.pop(sentinel).work:
-                item.attempts += 1
+                item.attempts += (
+                    position == 0
+                )  # later calls were only queued: nothing speaks against their jobs
                 if item.attempts >= ATTEMPTS:
-                    job = f"client {item.task.client_id}" if item.task else "an evaluation"
+                    job = f"a job of client {item.task.client_id}" if item.task else "an evaluation"
                     raise UserError(
                         f"compute: {job} lost its worker {ATTEMPTS} times ({type(error).__name__}); "
                         "is there enough memory? the run can be resumed",
-                        exit_code=5,
+                        exit_code=ExitCode.ENVIRONMENT,
                     )
                 heapq.heappush(self._waiting, item)
         self._load[worker] = 0
-        client = self._lane.replace_client(worker)
-        ray.get(client.setup.remote(self._config, self._data))
+        self._set_up(worker, self._lane.replace_client(worker).setup.remote(self._config, self._data))
 
-    def _server_results(self, references: list[Any]) -> list[Any]:
-        try:
-            return ray.get(references)
-        except RayTaskError as error:
-            raise error.as_instanceof_cause() from None  # type: ignore[no-untyped-call]
-        except RayActorError as error:
-            raise UserError(
-                f"compute: the server actor died ({type(error).__name__}); the run can be resumed",
-                exit_code=5,
-            ) from None
+    def _set_up(self, worker: int, ready: Any) -> None:
+        """Wait until a client actor has taken on the experiment; one that died is replaced."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                ray.get(ready)
+            except RayTaskError as error:
+                raise cause_of(error) from None
+            except RayActorError:
+                ready = self._lane.replace_client(worker).setup.remote(self._config, self._data)
+            else:
+                return
+        fetched(ready, actor="client")
 
 
 @dataclass(frozen=True)

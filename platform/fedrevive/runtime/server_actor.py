@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from fedrevive.assemble import server
 from fedrevive.core.messages import ClientUpdate, ModelSnapshot
 from fedrevive.core.process import configure_process
@@ -20,10 +18,10 @@ class ServerActor:
         configure_process()
         self._server: Server | None = None
 
-    def setup(self, config: ExperimentConfig, data: FederatedData | None) -> tuple[ModelSnapshot, int]:
-        """Take on an experiment (`data` for an oracle only); returns the initial model and the process id."""
+    def setup(self, config: ExperimentConfig, data: FederatedData | None) -> ModelSnapshot:
+        """Take on an experiment (`data` for an oracle only); returns the initial model."""
         self._server = server(config, data)
-        return self._server.snapshot(), os.getpid()
+        return self._server.snapshot()
 
     def apply(
         self, base: ModelSnapshot, update: ClientUpdate, sequence: int

@@ -49,16 +49,18 @@ def open_lane(workers: int, *, gpu: float) -> Lane:
 
 
 @contextmanager
-def ray_session(*, cpus: int, object_store_bytes: int) -> Iterator[None]:
+def ray_session(*, cpus: int, gpus: int, object_store_bytes: int) -> Iterator[None]:
     """A Ray cluster of our own on this machine, shut down at the end.
 
     Args:
         cpus: CPUs Ray may hand out.
+        gpus: GPUs torch sees; given rather than detected, so that a request can always be met.
         object_store_bytes: shared memory for models and data; at least 128 MiB is taken.
     """
     ray.init(
         address="local",
         num_cpus=cpus,
+        num_gpus=gpus,
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,

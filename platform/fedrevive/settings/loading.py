@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -46,17 +47,17 @@ def load(
     return validated(draft.complete(), draft.places)
 
 
-def with_compute(config: ExperimentConfig, flags: Mapping[str, Any]) -> ExperimentConfig:
-    """The same experiment computed elsewhere.
+def with_compute(values: Mapping[str, Any], flags: Mapping[str, Any]) -> ExperimentConfig:
+    """A stored experiment, computed elsewhere.
 
     Args:
-        config: a checked configuration, such as a run folder's.
+        values: a configuration as a manifest holds it.
         flags: dotted paths below `compute.` -> value.
 
     Raises:
-        UserError: a value that is not allowed.
+        UserError: a value that is not allowed, also in a manifest of another version.
     """
-    draft = Draft(config.model_dump(mode="json"))
+    draft = Draft(deepcopy(dict(values)))
     draft.apply(Setting(path, value) for path, value in flags.items())
     return validated(draft.values, {})
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from fedrevive.algorithms.server_algorithm import Dispatch
 from fedrevive.core.messages import ClientTask, ModelSnapshot
+from fedrevive.core.target import WINDOW, reaches
 from fedrevive.settings import ExperimentConfig
 from fedrevive.simulation.delays import NANOSECONDS
 from fedrevive.simulation.executor import Executor, Pending
@@ -24,8 +25,6 @@ from fedrevive.simulation.timeline import Timeline
 
 LAST_MOMENT = 2**63 - 1
 """End of virtual time in nanoseconds."""
-WINDOW = 10
-"""Evaluations in the moving average that stop.target_accuracy looks at (algorithm.md §5.16)."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +117,7 @@ def _finished(config: ExperimentConfig, timeline: Timeline, run: _Run) -> bool:
         return True
     if stop.virtual_time is not None and timeline.next_acceptance_at() > stop.virtual_time * NANOSECONDS:
         return True
-    if stop.target_accuracy is None or len(run.validation) < WINDOW:
-        return False
-    return sum(run.validation) / WINDOW >= stop.target_accuracy
+    return stop.target_accuracy is not None and reaches(tuple(run.validation), stop.target_accuracy)
 
 
 def _evaluation_due(
