@@ -13,6 +13,7 @@ import torch
 
 from fedrevive.algorithms import STATE_TYPES, build_algorithm
 from fedrevive.core.messages import ModelSnapshot
+from fedrevive.core.probe_log import ProbeIndex
 from fedrevive.core.state_tree import decode, encode
 from fedrevive.settings.algorithm import AflDwSettings, FedBuffSettings
 from fedrevive.settings.fedrevive import FedReviveSettings, SynthesisWeights
@@ -77,12 +78,15 @@ def test_teachers_are_newest_first_and_are_the_clients_models(drive, context_of)
 
 
 def test_proportions_freeze_after_two_uploads(drive) -> None:
-    history = [
-        state.memory.proportions.get(0) for state, _ in drive(SETTINGS, arrivals=25)
-    ]  # jobs 0, 6, 12, ...
-    assert [history[i].uploads for i in (0, 5, 6, 24)] == [1, 1, 2, 2]
-    assert not torch.equal(history[0].total, history[6].total)
-    assert torch.equal(history[6].total, history[24].total)
+    logs = [
+        state.memory.proportions for state, _ in drive(SETTINGS, arrivals=25)
+    ]  # client 0: jobs 0, 6, 12, ...
+    assert [int((logs[i].clients == 0).sum()) for i in (0, 5, 6, 24)] == [1, 1, 2, 2]
+    assert logs[-1].clients.tolist() == [0, 1, 2, 3, 4, 5] * 2
+    known = [ProbeIndex().proportions(log, [0]) for log in logs]
+    assert not torch.equal(known[0], known[6])
+    assert torch.equal(known[6], known[24])
+    assert all(torch.equal(logs[-1].totals[: len(log)], log.totals) for log in logs)
 
 
 def test_mixed_delta_is_the_papers_equation(config_of, context_of, update_of) -> None:
@@ -140,14 +144,6 @@ def test_one_generator_round_per_version_with_several_updates(drive) -> None:
     assert rounds == sorted(set(rounds))
     assert rounds
     assert steps[-1][0].version == 8
-
-
-@pytest.mark.parametrize("norm", ["none", "batch", "group"])
-@pytest.mark.parametrize("augmentation", ["none", "crop_flip"])
-def test_runs_with_every_norm_and_augmentation(drive, norm: str, augmentation: str) -> None:
-    steps = drive(changed(augmentation=augmentation), arrivals=14, norm=norm)
-    assert any(info.distill_loss is not None for _, info in steps)
-    assert all(bool(torch.isfinite(state.model).all()) for state, _ in steps)
 
 
 def test_statistics_of_synthetic_images_reach_no_model(drive, context_of) -> None:
@@ -249,9 +245,3 @@ def test_server_work_is_counted(drive, context_of) -> None:
     ]
     assert distilling
     assert set(distilling) == {2 * 4 * 3 * 4 * forward}
-
-
-def test_images_too_small_to_crop_are_refused(config_of, context_of) -> None:
-    small = replace(context_of(), input_shape=(1, 4, 4))
-    with pytest.raises(ValueError, match="crop_flip needs more than 4 pixels"):
-        build_algorithm(config_of(changed(augmentation="crop_flip")), small)

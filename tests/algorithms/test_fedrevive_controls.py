@@ -12,8 +12,9 @@ from fedrevive.core.augmentation import build_augmentation
 from fedrevive.core.distillation import DistillationSetup, distill
 from fedrevive.core.loss_guard import LossGuard
 from fedrevive.core.messages import ModelSnapshot
+from fedrevive.core.probe_log import ProbeIndex
 from fedrevive.core.seeds import Purpose, torch_generator
-from fedrevive.core.teachers import Ensemble, teacher_proportions
+from fedrevive.core.teachers import Ensemble
 from fedrevive.settings.fedrevive import FedReviveSettings, ServerEmaReviver, TeacherMeanReviver
 from fedrevive.settings.schedules import ConstantBeta
 
@@ -44,7 +45,8 @@ def slow_student(before, settings, context, start) -> torch.Tensor:
     for model, teacher in zip(models, memory.teachers, strict=True):
         model.load(teacher.model)
         model.module.eval().requires_grad_(False)
-    ensemble = Ensemble(models, teacher_proportions(memory.teachers, memory.proportions))
+    clients = [teacher.client_id for teacher in memory.teachers]
+    ensemble = Ensemble(models, ProbeIndex().proportions(memory.proportions, clients))
     student = context.new_model()
     student.load(start)
     random = torch_generator(context.seed, Purpose.DISTILLATION, nth=before.arrivals - 1)

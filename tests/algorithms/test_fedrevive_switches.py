@@ -104,7 +104,7 @@ def test_uniform_and_oracle_proportions_probe_nothing(drive, oracle_of) -> None:
     for state, info in drive(changed(proportions="uniform"), arrivals=6):
         assert info.proportion_entropy == pytest.approx(math.log(3))
         assert info.proportion_correlation is None
-        assert state.memory.proportions == {}
+        assert len(state.memory.proportions) == 0
     assert info.server_flops == 0 or info.server_version >= 2
     counts = oracle_of().class_histograms.double()
     for state, info in drive(changed(proportions="oracle"), arrivals=6):
@@ -117,7 +117,7 @@ def test_uniform_and_oracle_proportions_probe_nothing(drive, oracle_of) -> None:
 def test_a_full_floor_is_uniform_but_still_probes(drive) -> None:
     state, info = drive(changed(probe_floor=1.0), arrivals=3)[-1]
     assert info.proportion_entropy == pytest.approx(math.log(3))
-    assert set(state.memory.proportions) == {0, 1, 2}
+    assert state.memory.proportions.clients.tolist() == [0, 1, 2]
 
 
 def test_noise_and_real_images_replace_the_generators_and_nothing_else(drive, oracle_of, plain) -> None:
@@ -156,8 +156,9 @@ def test_random_teachers_know_nothing_of_the_clients(drive, plain, context_of) -
         assert all(torch.equal(model.sort().values, initial) for model in teachers)
         assert len({model.numpy().tobytes() for model in teachers}) == len(teachers)
         if info.server_version <= 4:  # until distillation begins, both servers see the same clients
-            known = {client: p.total for client, p in state.memory.proportions.items()}
-            assert all(torch.equal(p.total, known[client]) for client, p in other.memory.proportions.items())
+            known, expected = state.memory.proportions, other.memory.proportions
+            assert torch.equal(known.clients, expected.clients)
+            assert torch.equal(known.totals, expected.totals)
 
 
 @pytest.mark.parametrize("family", [RunningQuantileBeta, VarianceDrivenBeta])
@@ -192,3 +193,17 @@ def test_without_gates_the_first_stale_update_is_distilled(drive) -> None:
     steps = drive(changed(**SWITCHES["no-gates"]), arrivals=9)
     assert all((info.distill_loss is not None) == (info.staleness > 0) for _, info in steps)
     assert all((info.synthesis_loss is not None) == (info.staleness > 0) for _, info in steps)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "group"])
+@pytest.mark.parametrize("augmentation", ["none", "crop_flip"])
+def test_runs_with_every_norm_and_augmentation(drive, norm: str, augmentation: str) -> None:
+    steps = drive(changed(augmentation=augmentation), arrivals=14, norm=norm)
+    assert any(info.distill_loss is not None for _, info in steps)
+    assert all(bool(torch.isfinite(state.model).all()) for state, _ in steps)
+
+
+def test_images_too_small_to_crop_are_refused(config_of, context_of) -> None:
+    small = replace(context_of(), input_shape=(1, 4, 4))
+    with pytest.raises(ValueError, match="crop_flip needs more than 4 pixels"):
+        build_algorithm(config_of(changed(augmentation="crop_flip")), small)

@@ -1,4 +1,4 @@
-"""Teacher buffer, class proportions, workspaces."""
+"""Teacher buffer, probing, workspaces."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ from hypothesis import strategies as st
 
 from fedrevive.core.model_state import FlatModel
 from fedrevive.core.teachers import (
-    ClassProportions,
     Ensemble,
     Teacher,
     TeacherModels,
     draw_classes,
     floored,
     label_weights,
-    observed,
     probe,
     pushed,
     random_weights,
-    teacher_proportions,
 )
 from fedrevive.settings.model import CnnSettings
 from fedrevive.tasks.federated import TaskInfo
@@ -59,15 +56,6 @@ def test_probe_equals_the_slow_float64_form() -> None:
             for label in range(3):
                 expected[label] += shares[label] / sum(shares) / 7
     np.testing.assert_allclose(probe(model, noise, 0.8).numpy(), expected, atol=1e-5)
-
-
-def test_estimate_is_the_mean_of_two_uploads_and_refreshes_older_teachers() -> None:
-    first = observed(None, torch.tensor([1.0, 0.0]))
-    second = observed(first, torch.tensor([0.5, 0.5]))
-    teachers = (Teacher(4, 9, torch.zeros(1)), Teacher(5, 8, torch.zeros(1)), Teacher(4, 7, torch.zeros(1)))
-    other = ClassProportions(torch.tensor([0.25, 0.75]), 1)
-    rows = teacher_proportions(teachers, {4: second, 5: other})
-    torch.testing.assert_close(rows, torch.tensor([[0.75, 0.25], [0.25, 0.75], [0.75, 0.25]]))
 
 
 @settings(deadline=None)

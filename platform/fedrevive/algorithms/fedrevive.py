@@ -44,16 +44,17 @@ from fedrevive.core.flops import ArrivalWork, arrival_flops
 from fedrevive.core.generator import GeneratorState, initial_state
 from fedrevive.core.loss_guard import LossGuard
 from fedrevive.core.messages import StepInfo
+from fedrevive.core.probe_log import ProbeLog, empty_log
 from fedrevive.core.synthesis import Round
 from fedrevive.core.synthetic_pool import SyntheticPool, empty_pool
-from fedrevive.core.teachers import ClassProportions, Ensemble, Teacher
+from fedrevive.core.teachers import Ensemble, Teacher
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.fedrevive import DistillationReviver, FedReviveSettings
 
 MEMORY_TYPES = (
     FedReviveMemory,
     Teacher,
-    ClassProportions,
+    ProbeLog,
     GeneratorState,
     SyntheticPool,
     weight_pull.WeightPullMemory,
@@ -75,7 +76,8 @@ def build(config: ExperimentConfig, context: ServerContext) -> ServerAlgorithm:
 
     def initial_memory() -> FedReviveMemory:
         pool = empty_pool(context.input_shape, context.device)
-        return FedReviveMemory((), (), {}, generator, pool, {}, NEVER)
+        log = empty_log(context.classes, context.device)
+        return FedReviveMemory((), (), log, generator, pool, {}, NEVER)
 
     return aggregating(config, context, partial(contribution, workshop), initial_memory)
 

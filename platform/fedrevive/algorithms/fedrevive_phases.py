@@ -16,24 +16,22 @@ from fedrevive.core.distillation import DistillationSetup, Distilled, distill
 from fedrevive.core.generator import GeneratorState, build_generator
 from fedrevive.core.loss_guard import LossGuard, LossWindows
 from fedrevive.core.model_state import FlatModel
+from fedrevive.core.probe_log import ProbeIndex, ProbeLog
 from fedrevive.core.schedules import Gates, gates
 from fedrevive.core.seeds import Purpose, torch_generator
 from fedrevive.core.synthesis import Round, SynthesisSetup, label_shares, synthesise
 from fedrevive.core.synthetic_pool import SyntheticPool, appended, noise_samples, real_samples
 from fedrevive.core.teachers import (
     PROBED_UPLOADS,
-    ClassProportions,
     Ensemble,
     Teacher,
     TeacherBuffer,
     TeacherModels,
     draw_classes,
     floored,
-    observed,
     probe,
     pushed,
     random_weights,
-    teacher_proportions,
 )
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.fedrevive import FedReviveSettings
@@ -48,8 +46,8 @@ class FedReviveMemory:
     observed: Observed
     """Staleness of earlier uploads, for a beta that follows it."""
     teachers: TeacherBuffer
-    proportions: dict[int, ClassProportions]
-    """By client; only those that were probed."""
+    proportions: ProbeLog
+    """Of the clients that were probed."""
     generator: GeneratorState | None
     """None when the pool has another source."""
     pool: SyntheticPool
@@ -67,6 +65,7 @@ class Workshop:
     gates: Gates
     beta: BetaRule
     teacher_models: TeacherModels
+    probes: ProbeIndex
     student: FlatModel
     synthesis: SynthesisSetup | None
     """None when the pool has another source than the generator."""
@@ -108,6 +107,7 @@ def prepared(config: ExperimentConfig, settings: FedReviveSettings, context: Ser
             updates_per_version=config.updates_per_version,
         ),
         teacher_models=TeacherModels(context.new_model),
+        probes=ProbeIndex(),
         student=context.new_model(),
         synthesis=synthesis,
         distillation=DistillationSetup(
@@ -134,13 +134,12 @@ def admit(
         memory.teachers, Teacher(upload.client_id, upload.job, model), settings.teacher_capacity
     )
     models = workshop.teacher_models.load(teachers)
-    known = memory.proportions.get(upload.client_id)
-    probed = settings.proportions == "proxy" and (known is None or known.uploads < PROBED_UPLOADS)
-    memory = replace(memory, teachers=teachers)
+    memory, log = replace(memory, teachers=teachers), memory.proportions
+    uploads = workshop.probes.uploads(log, upload.client_id)
+    probed = settings.proportions == "proxy" and uploads < PROBED_UPLOADS
     if probed:
-        answer = _probed(workshop, upload, known.uploads if known else 0)
-        proportions = {**memory.proportions, upload.client_id: observed(known, answer)}
-        memory = replace(memory, proportions=proportions)
+        answer = _probed(workshop, upload, uploads)
+        memory = replace(memory, proportions=workshop.probes.appended(log, upload.client_id, answer))
     return memory, Ensemble(models, _proportions(workshop, memory), settings.class_weights), probed
 
 
@@ -211,11 +210,12 @@ def _probed(workshop: Workshop, upload: Upload, uploads: int) -> Tensor:
 
 
 def _proportions(workshop: Workshop, memory: FedReviveMemory) -> Tensor:
-    """[c, classes], rows sum to 1."""
+    """[c, classes], rows sum to 1; looked up now: a second upload refreshes a client's older models too."""
     settings, context = workshop.settings, workshop.context
     match settings.proportions:
         case "proxy":
-            proxies = teacher_proportions(memory.teachers, memory.proportions)
+            clients = [teacher.client_id for teacher in memory.teachers]
+            proxies = workshop.probes.proportions(memory.proportions, clients)
             return floored(proxies, settings.probe_floor) if settings.probe_floor else proxies
         case "oracle":
             assert context.oracle is not None, "assemble.server gives an oracle to settings that ask for one"

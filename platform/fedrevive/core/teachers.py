@@ -1,9 +1,9 @@
-"""Teachers: the last c client models, and the classes the server believes each of them has seen."""
+"""Teachers: the last c client models, how they are probed, weighed and kept ready."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,23 +32,6 @@ TeacherBuffer = tuple[Teacher, ...]
 def pushed(teachers: TeacherBuffer, teacher: Teacher, capacity: int) -> TeacherBuffer:
     """The buffer with `teacher` in front; the oldest falls out beyond `capacity`."""
     return (teacher, *teachers)[:capacity]
-
-
-@dataclass(frozen=True)
-class ClassProportions:
-    """Running estimate of one client's class proportions."""
-
-    total: Tensor
-    """[classes], sum of the probed distributions."""
-    uploads: int
-    """How many were summed, at most PROBED_UPLOADS."""
-
-
-def observed(known: ClassProportions | None, probed: Tensor) -> ClassProportions:
-    """The estimate after one more probe [classes]."""
-    if known is None:
-        return ClassProportions(probed, 1)
-    return ClassProportions(known.total + probed, known.uploads + 1)
 
 
 @torch.no_grad()
@@ -99,13 +82,6 @@ class Ensemble:
         if self.class_weights:
             return label_weights(self.proportions)
         return torch.full_like(self.proportions, 1.0 / len(self.models))
-
-
-def teacher_proportions(teachers: TeacherBuffer, known: Mapping[int, ClassProportions]) -> Tensor:
-    """Proportions of each teacher's client [c, classes], looked up now: a client's second upload also
-    refreshes its older models in the buffer.
-    """
-    return torch.stack([known[t.client_id].total / known[t.client_id].uploads for t in teachers])
 
 
 def label_weights(proportions: Tensor) -> Tensor:
