@@ -1,11 +1,12 @@
-"""Local training against a slow float64 form: plain descent, and FedAsync's proximal term."""
+"""Local training against slow forms: float64 descent, and torch.optim on the batches the client really saw."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from fedrevive.core.local_training import ClientData, train_client
 from fedrevive.core.messages import ClientTask
@@ -52,3 +53,115 @@ def test_descent_equals_the_slow_form(proximal: float) -> None:
         weights = weights - 0.3 * gradient
     np.testing.assert_allclose(update.model, weights.ravel(), atol=1e-5)
     assert update.samples == 6 * SAMPLES
+
+
+CLIENTS, OWNED = 5, 7
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+
+
+class Recorder(nn.Module):
+    """A small network that remembers the batches it was trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, 6), nn.Tanh(), nn.Linear(6, CLASSES))
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert self.training
+        self.seen.append(images.clone())
+        return self.layers(images)
+
+
+def federation() -> ClientData:
+    """Sample i is an image whose every pixel is i; client k owns samples 7k .. 7k+6."""
+    count = CLIENTS * OWNED
+    levels = torch.arange(count, dtype=torch.uint8)
+    return ClientData(
+        images=levels[:, None, None, None].expand(count, 2, 2, 1).contiguous(),
+        labels=torch.from_numpy(np.random.default_rng(2).integers(0, CLASSES, count)),
+        client_indices=torch.arange(count, dtype=torch.int32).reshape(CLIENTS, OWNED),
+        mean=torch.tensor([0.06]),
+        std=torch.tensor([0.04]),
+    )
+
+
+def trained(
+    settings: ClientSettings, client: int = 3, nth: int = 2, seed: int = 9, proximal: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """(base, trained model, sample numbers of each batch) of one job."""
+    module = Recorder()
+    model = FlatModel(module, "reset")
+    base = np.random.default_rng(1).standard_normal(model.spec.size).astype(np.float32)
+    task = ClientTask(client, job=11, nth=nth, base_arrivals=0, dispatched_at=0, arrives_at=1)
+    update = train_client(model, base, federation(), task, settings, seed=seed, proximal=proximal)
+    assert update.samples == settings.local_steps * settings.batch_size
+    batches = [
+        np.rint((batch[:, 0, 0, 0].numpy().astype(np.float64) * 0.04 + 0.06) * 255).astype(int)
+        for batch in module.seen
+    ]
+    return base, update.model, batches
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("proximal", [0.0, 0.7])
+def test_training_equals_torch_optim_on_the_same_batches(optimizer: str, proximal: float) -> None:
+    settings = ClientSettings(optimizer=optimizer, lr=0.05, batch_size=4, local_steps=9)
+    base, model, batches = trained(settings, proximal=proximal)
+
+    module = Recorder()
+    nn.utils.vector_to_parameters(torch.tensor(base), module.parameters())
+    anchors = [parameter.detach().clone() for parameter in module.parameters()]
+    step = OPTIMIZERS[optimizer](module.parameters(), lr=0.05)
+    data = federation()
+    for batch in batches:
+        images = (
+            torch.from_numpy((batch / 255 - 0.06) / 0.04).float()[:, None, None, None].expand(-1, 1, 2, 2)
+        )
+        loss = functional.cross_entropy(module(images), data.labels[torch.from_numpy(batch)])
+        pairs = zip(module.parameters(), anchors, strict=True)
+        loss = loss + proximal / 2 * sum((x - anchor).square().sum() for x, anchor in pairs)
+        step.zero_grad()
+        loss.backward()
+        step.step()
+    expected = nn.utils.parameters_to_vector(module.parameters()).detach().numpy()
+    np.testing.assert_allclose(model, expected, atol=2e-5)
+    assert np.abs(model - base).max() > 0.1  # the tolerance is small beside what training does
+
+
+@pytest.mark.parametrize("client", [0, 1, 4])
+def test_batches_are_full_and_pass_over_the_clients_own_samples(client: int) -> None:
+    _, _, batches = trained(ClientSettings(batch_size=4, local_steps=9), client=client)
+    assert [len(batch) for batch in batches] == [4] * 9
+    order = np.concatenate(batches)
+    own = list(range(OWNED * client, OWNED * (client + 1)))
+    passes = [order[start : start + OWNED] for start in range(0, len(order), OWNED)]
+    assert all(sorted(each.tolist()) == own for each in passes[:-1])
+    assert set(passes[-1].tolist()) <= set(own)
+    assert len({tuple(each) for each in passes[:-1]}) > 1  # shuffled anew in every pass
+
+
+def test_the_order_of_samples_is_keyed_by_client_job_and_seed() -> None:
+    def order(**key: int) -> tuple[int, ...]:
+        _, _, batches = trained(ClientSettings(batch_size=OWNED, local_steps=3), **key)
+        return tuple(np.concatenate(batches) % OWNED)  # positions within the client's samples
+
+    keys = [{}, {"client": 2}, {"nth": 0}, {"nth": 1}, {"seed": 8}]
+    orders = [order(**key) for key in keys]
+    assert len(set(orders)) == len(keys)
+    assert order() == orders[0]
+
+
+def test_adam_starts_afresh_and_the_model_received_stays_as_it_was() -> None:
+    """Two jobs in one workspace give what each gives alone."""
+    settings = ClientSettings(optimizer="adam", lr=0.05, batch_size=4, local_steps=5)
+    model = FlatModel(Recorder(), "reset")
+    base = np.random.default_rng(1).standard_normal(model.spec.size).astype(np.float32)
+    kept = base.copy()
+    task = ClientTask(3, job=0, nth=2, base_arrivals=0, dispatched_at=0, arrives_at=1)
+    data = federation()
+    alone = train_client(model, base, data, task, settings, seed=9)
+    train_client(model, base, data, task._replace(client_id=1), settings, seed=9)
+    again = train_client(model, base, data, task, settings, seed=9)
+    np.testing.assert_array_equal(alone.model, again.model)
+    np.testing.assert_array_equal(base, kept)
