@@ -2,8 +2,9 @@
 
 Ray reads the environment when it is imported, so what it must find there is set here, before any module of this
 package imports it: no usage reports, no environments rebuilt under uv, no device variables rewritten for CPU actors,
-one thread per worker from its first import on, and token authentication with a token of this process only (Ray's own
-default leaves a token file in the home folder). A program that imported Ray first keeps its own settings.
+one thread per worker from its first import on, workers at ordinary priority (Ray's 15 starves them on a shared
+machine), and token authentication with a token of this process only (Ray's own default leaves a token file in the home
+folder). A program that imported Ray first keeps its own settings.
 """
 
 import os
@@ -14,6 +15,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_worker_niceness", "0")
 if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
