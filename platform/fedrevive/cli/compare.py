@@ -100,11 +100,16 @@ def _entries(
     from fedrevive.settings.loading import grid, load, variant
 
     source, overrides = typed(arguments)
+    for path, option in (("seed", "--seeds"), ("algorithm.name", "--algorithms")):
+        if any(override.startswith(f"{path}=") for override in overrides):
+            raise UserError(f"{path}: a comparison takes it from {option}")
     entries: list[Entry] = []
     labels: dict[str, str] = {}
     sizes: dict[str, int] = {}
     for label in (part.strip() for part in algorithms.split(",")):
         name, own = variant(label)
+        if any(override.startswith(("seed=", "algorithm.name=")) for override in own):
+            raise UserError(f"--algorithms: {label} sets its seed or its name again; --seeds gives the seeds")
         points = grid(own)
         sizes[label] = len(points)
         for point, seed in product(points, seeds):
@@ -123,8 +128,8 @@ def _entries(
 
 
 def _require_common_terms(label: str, config: ExperimentConfig, first: ExperimentConfig) -> None:
-    """Where and how long a comparison computes, and what it measures, is the same for all competitors."""
-    for section in ("compute", "output", "snapshots", "evaluation", "name"):
+    """The problem, the delays, the budget and what is measured are the same for all competitors."""
+    for section in ("task", "delays", "stop", "evaluation", "compute", "output", "snapshots", "name"):
         if getattr(config, section) != getattr(first, section):
             raise UserError(
                 f"--algorithms: {label} changes {section}, which all competitors share; set it for all"

@@ -82,11 +82,13 @@ def _draw(config: ExperimentConfig, planned: Schedule, folder: Path) -> None:
     import numpy as np
 
     from fedrevive.results.figures import staleness_figure
+    from fedrevive.results.files import environment_errors
     from fedrevive.simulation.planning import planned_beta
 
     beta = planned_beta(config, planned)
     curve = None if beta is None else np.vectorize(lambda tau: beta[1](int(tau)), otypes=[float])
-    folder.mkdir(parents=True, exist_ok=True)
+    with environment_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     staleness_figure(planned.staleness, curve, folder / "staleness.png")
 
 
