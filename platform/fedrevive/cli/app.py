@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -67,6 +68,8 @@ def run_app(arguments: Sequence[str]) -> int:
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # typer turns a closed pipe into a bare exit
             return _silenced(ExitCode.BROKEN_PIPE)
+        if stop.code == signal.SIGTERM:  # Ray's own handler, which stands while Ray starts
+            return ExitCode.TERMINATED
         raise
     except BrokenPipeError:
         return _silenced(ExitCode.BROKEN_PIPE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ def ray_session(*, cpus: int, gpus: int, object_store_bytes: int) -> Iterator[No
         gpus: GPUs torch sees; given rather than detected, so that a request can always be met.
         object_store_bytes: shared memory for models and data; at least 128 MiB is taken.
     """
+    on_terminate = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local",
         num_cpus=cpus,
@@ -67,6 +69,7 @@ def ray_session(*, cpus: int, gpus: int, object_store_bytes: int) -> Iterator[No
         configure_logging=True,
         object_store_memory=max(SMALLEST_STORE, object_store_bytes),
     )
+    signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own, which exits without a snapshot
     try:
         yield
     finally:
