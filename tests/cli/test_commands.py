@@ -257,3 +257,12 @@ def test_a_comparison_whose_last_snapshot_is_at_its_end_resumes(tmp_path):
     assert last_json(resumed)["rows"][0]["seeds"] == 1
     again = fedrevive("resume", "out", "--json", "--workers", "4000", cwd=tmp_path)
     assert last_json(again)["rows"] == last_json(resumed)["rows"]
+
+
+def test_a_terminal_without_the_characters_gets_the_table_all_the_same(tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        command("plan", "digits"), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "parallelism bound" in done.stdout
