@@ -23,7 +23,7 @@ from fedrevive.assemble import client_trainer, server
 from fedrevive.core.process import configure_process
 from fedrevive.core.target import WINDOW
 from fedrevive.experiment import run_experiment
-from fedrevive.results.comparison_folder import Entry
+from fedrevive.results.comparison_folder import TABLE, Entry
 from fedrevive.results.figures import accuracy_figure
 from fedrevive.results.manifest import read_manifest
 from fedrevive.results.reading import read_table
@@ -37,7 +37,7 @@ from fedrevive.simulation.records import Record
 from fedrevive.tasks import load_task
 from fedrevive.tasks.federated import FederatedData
 
-TABLE, FIGURE = "comparison.parquet", "accuracy.png"
+FIGURE = "accuracy.png"
 AUTO_TARGET = 0.95
 """Without evaluation.target_accuracy, the target is this share of the best mean final accuracy. Ours."""
 
@@ -115,25 +115,30 @@ def run_stages(
 
 
 def tuning(entries: Sequence[Entry]) -> list[Entry]:
-    """Runs that selection looks at: every configuration of a label with several, on the first seed."""
+    """Runs that selection looks at: every configuration of a competitor with several, on the first seed."""
     points: dict[str, set[str]] = {}
     for entry in entries:
-        points.setdefault(entry.label, set()).add(entry.point)
+        if not entry.follows:
+            points.setdefault(entry.label, set()).add(entry.point)
     first = entries[0].config.seed
-    return [entry for entry in entries if len(points[entry.label]) > 1 and entry.config.seed == first]
+    return [entry for entry in entries if len(points.get(entry.label, ())) > 1 and entry.config.seed == first]
 
 
 def selected(directory: Path, entries: Sequence[Entry]) -> list[Entry]:
     """The runs that are reported: per label the configuration with the best validation accuracy on the first seed.
 
-    Test accuracy is never looked at; the first configuration wins ties.
+    Test accuracy is never looked at; the first configuration wins ties. A control has the configuration of the label it
+    follows, so it shows what its one change does.
     """
     best: dict[str, tuple[float, str]] = {}
     for entry in tuning(entries):
         accuracy = _validation_accuracy(read_table(entry.folder(directory), "evaluations"))
         if entry.label not in best or accuracy > best[entry.label][0]:
             best[entry.label] = (accuracy, entry.point)
-    return [entry for entry in entries if entry.label not in best or best[entry.label][1] == entry.point]
+    judged = {label: point for label, (_, point) in best.items()}
+    return [
+        entry for entry in entries if judged.get(entry.follows or entry.label, entry.point) == entry.point
+    ]
 
 
 def conclude(directory: Path, entries: Sequence[Entry]) -> Outcome:
@@ -223,7 +228,10 @@ def _row(entry: Entry, manifest: dict[str, Any], evaluations: Any, target: float
     outcome, hashes = manifest["summary"], manifest["hashes"]
     end = round(outcome["virtual_time"] * NANOSECONDS)
     reached = summary(evaluations, target_accuracy=target, end_time_ns=end)["time_to_target"]
-    copied = "arrivals versions virtual_time final_accuracy best_accuracy auc wall_seconds client_flops server_flops"
+    copied = (
+        "arrivals versions virtual_time final_accuracy best_accuracy auc wall_seconds client_flops server_flops "
+        "client_cpu_seconds server_cpu_seconds"
+    )
     return {
         "label": entry.label,
         "configuration": entry.point,

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from fedrevive.algorithms import dispatch_of
@@ -110,6 +112,7 @@ def _finish(config: ExperimentConfig, store: RunStore, record: FinalRecord, seco
         name: float(sum(value or 0.0 for value in arrivals.column(name).to_pylist()))
         for name in ("client_flops", "server_flops")
     }
+    timings = store.table("timings")
     store.finish(
         named_arrays(config, record.model),
         {
@@ -119,8 +122,14 @@ def _finish(config: ExperimentConfig, store: RunStore, record: FinalRecord, seco
             **outcome,
             **flops,
             "wall_seconds": seconds,
+            "client_cpu_seconds": _cpu_seconds(timings, "train"),
+            "server_cpu_seconds": _cpu_seconds(timings, "apply"),
         },
     )
+
+
+def _cpu_seconds(timings: pa.Table, kind: str) -> float:
+    return float(pc.sum(timings.filter(pc.field("kind") == kind).column("cpu_ms")).as_py() or 0.0) / 1e3
 
 
 def named_arrays(config: ExperimentConfig, model: FloatVector) -> dict[str, Any]:

@@ -165,6 +165,8 @@ def test_run_rows_round_trip(tmp_path):
     row |= {
         "virtual_time": 4.0,
         "wall_seconds": 1.0,
+        "client_cpu_seconds": 5.0,
+        "server_cpu_seconds": 6.0,
         "client_flops": 1.0,
         "server_flops": 0.0,
         "final_accuracy": 0.5,

@@ -63,7 +63,7 @@ class Scripted:
         return Late(AppliedUpdate(info, train_loss=1.0, samples=1, timings=()))
 
     def evaluate(self) -> Late[Evaluation]:
-        timing = Timing("evaluate", None, "pid", "host", 0.0, 0.0)
+        timing = Timing("evaluate", None, "pid", "host", 0.0, 0.0, 0.0)
         return Late(Evaluation(1.0, 0.0, self._curve(self._arrivals), 0.0, timing))
 
     def capture(self) -> tuple[ServerCapture, dict[int, ModelSnapshot]]:

@@ -29,11 +29,11 @@ def diagnose(
 
 def _runs(directory: Path) -> list[tuple[str, Path]]:
     """Label and folder of every run that has begun."""
-    from fedrevive.results.comparison_folder import is_comparison
+    from fedrevive.results.comparison_folder import KIND, is_kind
     from fedrevive.results.folder import has_manifest
     from fedrevive.results.manifest import read_manifest
 
-    if not is_comparison(directory):
+    if not is_kind(directory, KIND):
         return [(read_manifest(directory)["config"]["algorithm"]["name"], directory)]
     folders = [
         (entry["label"], directory / "runs" / entry["run_id"])

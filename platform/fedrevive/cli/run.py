@@ -50,29 +50,36 @@ def run(
 
 
 def resume(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A run's or a comparison's folder.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of a run, a comparison or a study.")
+    ],
     executor: ExecutorOption = None,
     workers: WorkersOption = None,
     download: DownloadOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with an interrupted run or comparison.
+    """Go on with an interrupted run, comparison or study.
 
     It ends with the results of the uninterrupted one, on any executor and any number of workers.
 
     Example: fedrevive resume results/digits-0123456789abcdef
     """
     from fedrevive.cli import preflight
-    from fedrevive.results.comparison_folder import is_comparison
+    from fedrevive.results.comparison_folder import KIND, STUDY, is_kind
     from fedrevive.results.store import RunStore
     from fedrevive.settings.loading import with_compute
     from fedrevive.tasks import check_data
 
     flags = compute_flags(executor, workers)
-    if is_comparison(directory):
+    if is_kind(directory, KIND):
         from fedrevive.cli.compare import resume_comparison
 
         resume_comparison(directory, flags, download=download, as_json=as_json)
+        return
+    if is_kind(directory, STUDY):
+        from fedrevive.cli.study import resume_study
+
+        resume_study(directory, flags, download=download, as_json=as_json)
         return
     with RunStore.attach(directory) as store:
         config = with_compute(store.manifest["config"], flags)

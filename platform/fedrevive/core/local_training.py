@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import socket
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedrevive.core.adam import Adam
-from fedrevive.core.messages import ClientTask, ClientUpdate, FloatVector, Timing
+from fedrevive.core.messages import ClientTask, ClientUpdate, FloatVector
 from fedrevive.core.model_state import FlatModel
 from fedrevive.core.seeds import Purpose, torch_generator
+from fedrevive.core.stopwatch import Stopwatch
 from fedrevive.settings.client import ClientSettings
 
 
@@ -67,7 +65,7 @@ def train_client(
         seed: the experiment's seed; the sample order is keyed by (seed, client, n-th job).
         proximal: rho of FedAsync's term rho/2*|x - base|^2.
     """
-    started, clock = time.time(), time.perf_counter()
+    watch = Stopwatch()
     model.load(torch.from_numpy(base.copy()) if not base.flags.writeable else torch.from_numpy(base))
     model.module.train()
     anchor = model.parameters.clone() if proximal else None
@@ -87,14 +85,13 @@ def train_client(
         step()
         losses += batch_loss.detach()
     train_loss = float(losses) / settings.local_steps
-    duration = (time.perf_counter() - clock) * 1e3
     return ClientUpdate(
         client_id=task.client_id,
         job=task.job,
         model=model.vector.to("cpu", copy=True).numpy(),
         samples=len(labels),
         train_loss=train_loss,
-        timing=Timing("train", None, f"pid-{os.getpid()}", socket.gethostname(), started, duration),
+        timing=watch.timing("train"),
     )
 
 

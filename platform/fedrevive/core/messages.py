@@ -54,6 +54,8 @@ class Timing:
     started_at: float
     """Unix seconds."""
     duration_ms: float
+    cpu_ms: float
+    """Processor time of the thread; torch computes in one (`core.process`)."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from fedrevive.results.manifest import read_manifest, write_manifest
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.errors import UserError
 
-KIND = "comparison"
+KIND, STUDY = "comparison", "study"
+TABLE = "comparison.parquet"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Entry:
     run_id: str
     point: str = ""
     """Which configuration of the label's grid, as overrides; empty without a grid."""
+    follows: str = ""
+    """Label whose selected configuration a control takes; empty for a competitor with a choice of its own."""
 
     def folder(self, directory: Path) -> Path:
         """Its run folder."""
@@ -52,6 +55,7 @@ def claim(directory: Path, entries: Sequence[Entry], details: Mapping[str, Any])
         {
             "label": entry.label,
             "point": entry.point,
+            "follows": entry.follows,
             "run_id": entry.run_id,
             "config": entry.config.model_dump(mode="json"),
         }
@@ -60,9 +64,37 @@ def claim(directory: Path, entries: Sequence[Entry], details: Mapping[str, Any])
     write_manifest(directory, {"kind": KIND, **details, "entries": listed})
 
 
-def is_comparison(directory: Path) -> bool:
-    """Whether `directory` holds a comparison."""
-    return has_manifest(directory) and read_manifest(directory).get("kind") == KIND
+def claim_study(
+    directory: Path,
+    comparisons: Mapping[str, Sequence[Entry]],
+    details: Mapping[str, Any],
+    described: Mapping[str, Any],
+) -> None:
+    """Make `directory` the folder of a study, with one comparison per setting, or check that it is.
+
+    Args:
+        directory: the folder.
+        comparisons: setting -> runs.
+        details: further JSON values for all manifests, such as the command.
+        described: what the study's own manifest needs to go on.
+
+    Raises:
+        UserError: exit code 2 when it holds anything else, 5 when it cannot be written.
+    """
+    with environment_errors(directory):
+        refuse_foreign(directory)
+        if not has_manifest(directory):
+            make_folder(directory)
+            write_manifest(directory, {"kind": STUDY, **details, **described})
+        elif not is_kind(directory, STUDY):
+            raise UserError(f"{directory}: holds no study; choose another output folder")
+    for name, entries in comparisons.items():
+        claim(directory / name, entries, details)
+
+
+def is_kind(directory: Path, kind: str) -> bool:
+    """Whether `directory` holds a `KIND` (comparison) or a `STUDY`."""
+    return has_manifest(directory) and read_manifest(directory).get("kind") == kind
 
 
 def _require_same(directory: Path, stored: Mapping[str, Any], entries: Sequence[Entry]) -> None:

@@ -99,6 +99,7 @@ TIMINGS = _schema(
     _field("host", _S, "name", "machine it ran on"),
     _field("started_at", _F, "s unix", "real time at the start"),
     _field("duration_ms", _F, "ms", "real duration"),
+    _field("cpu_ms", _F, "ms", "processor time"),
 )
 
 RUNS = _schema(
@@ -119,6 +120,8 @@ RUNS = _schema(
     _absent("time_to_target", _F, "units", "virtual time until the moving average reached the target"),
     _absent("censored", _B, "flag", "a target was set and the run ended before it was reached"),
     _field("wall_seconds", _F, "s", "real duration of the run"),
+    _field("client_cpu_seconds", _F, "s", "processor time of local training, measured"),
+    _field("server_cpu_seconds", _F, "s", "processor time of the server steps, measured"),
     _field("client_flops", _F, "FLOP", "sum over all accepted uploads"),
     _field("server_flops", _F, "FLOP", "sum over all server steps"),
     _absent("arrivals_hash", _S, "sha256", "content hash of the arrivals table"),

@@ -58,7 +58,8 @@ def comparison_rows(runs: pa.Table, *, reference: str | None = None) -> list[dic
         time_to_target as {mean, low, high}, difference (final accuracy minus the reference's at the same
         seed, with `pairs`; None for the reference), censored (runs that never reached the target: **left
         out of time_to_target**, whose mean is therefore optimistic when it is not 0), and the means
-        client_flops, server_flops, wall_seconds. Numbers that do not exist are None.
+        client_flops, server_flops, client_cpu_seconds, server_cpu_seconds, wall_seconds. Numbers that do
+        not exist are None.
 
     Raises:
         ValueError: no run carries the label `reference`.
@@ -93,6 +94,8 @@ def _row(label: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "censored": sum(run["censored"] is True for run in done),
         "client_flops": _mean(_column(done, "client_flops")),
         "server_flops": _mean(_column(done, "server_flops")),
+        "client_cpu_seconds": _mean(_column(done, "client_cpu_seconds")),
+        "server_cpu_seconds": _mean(_column(done, "server_cpu_seconds")),
         "wall_seconds": _mean(_column(done, "wall_seconds")),
     }
 

@@ -44,7 +44,7 @@ def load(
     algorithm = _chosen_algorithm(draft, typed)
     draft.apply([algorithm, *per_algorithm.get(str(algorithm.value), ())])
     draft.apply(typed)
-    return validated(draft.complete(), draft.places)
+    return validated(draft.complete(), draft.places, ExperimentConfig)
 
 
 def with_compute(values: Mapping[str, Any], flags: Mapping[str, Any]) -> ExperimentConfig:
@@ -59,7 +59,7 @@ def with_compute(values: Mapping[str, Any], flags: Mapping[str, Any]) -> Experim
     """
     draft = Draft(deepcopy(dict(values)))
     draft.apply(Setting(path, value) for path, value in flags.items())
-    return validated(draft.values, {})
+    return validated(draft.values, {}, ExperimentConfig)
 
 
 def parse_override(text: str) -> Setting:
@@ -168,13 +168,18 @@ def _read_source(source: str) -> tuple[Draft, dict[str, list[Setting]]]:
         raise UserError(f"{shown(source)}: no such preset (a file has a slash or ends in .yaml){hint}")
     path = Path(source) if is_file else PRESETS / f"{source}.yaml"
     name = source if is_file else f"preset {source}"
-    values, lines = read(_content(path), name)
+    values, lines = read(file_content(path), name)
     places = {dotted: f"line {line} of {name}" for dotted, line in lines.items()}
     variants = values.pop("per_algorithm", {})
     return Draft(values, places), _per_algorithm(variants, places)
 
 
-def _content(path: Path) -> bytes:
+def file_content(path: Path) -> bytes:
+    """The bytes of a file a user named, one more than allowed if it is too large.
+
+    Raises:
+        UserError: it is not there or cannot be read.
+    """
     shown_path = shown(str(path))
     try:
         with path.open("rb") as file:

@@ -1,15 +1,14 @@
-"""From raw values to an `ExperimentConfig`, and from pydantic's findings to our one-line errors."""
+"""From raw values to a checked model, and from pydantic's findings to our one-line errors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from fedrevive.settings.errors import UserError, did_you_mean, shown
-from fedrevive.settings.experiment import ExperimentConfig
 from fedrevive.settings.section import Section
 from fedrevive.settings.sections import SectionField, not_a_section, section_field
 
@@ -35,25 +34,29 @@ _BOUNDS = {
 }
 
 
-def validated(values: dict[str, Any], places: Mapping[str, str]) -> ExperimentConfig:
+Model = TypeVar("Model", bound=Section)
+
+
+def validated(values: dict[str, Any], places: Mapping[str, str], root: type[Model]) -> Model:
     """Check raw values.
 
     Args:
         values: nested values with every discriminator present.
         places: dotted path -> where it was written, for paths that come from a file.
+        root: what they must fit: the experiment, or a file of another kind.
 
     Raises:
         UserError: the first problem, with the number of further ones.
     """
     try:
-        return ExperimentConfig.model_validate(values)
+        return root.model_validate(values)
     except ValidationError as error:
         found = error.errors(include_url=False)
     groups: dict[str, list[ErrorDetails]] = {}
     for details in found:  # the alternatives of one field are reported one by one
-        groups.setdefault(_located(details["loc"]).path, []).append(details)
+        groups.setdefault(_located(details["loc"], root).path, []).append(details)
     first = next(iter(groups.values()))
-    message = _message(_located(first[0]["loc"]), first)
+    message = _message(_located(first[0]["loc"], root), first)
     place = places.get(message.partition(":")[0], "")
     raise UserError(message, place=place, more=len(groups) - 1) from None
 
@@ -69,12 +72,12 @@ class _Location(NamedTuple):
     name: str
 
 
-def _located(loc: tuple[int | str, ...]) -> _Location:
+def _located(loc: tuple[int | str, ...], root: type[Section]) -> _Location:
     """Pydantic's location without the tags it adds for alternatives."""
-    owner: type[Section] = ExperimentConfig
+    owner: type[Section] = root
     above: SectionField | None = None
     section: SectionField | None = None
-    model: type[Section] | None = ExperimentConfig
+    model: type[Section] | None = root
     names: list[str] = []
     remaining = [str(item) for item in loc]
     while remaining and model is not None:

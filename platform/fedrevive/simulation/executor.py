@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from fedrevive.core.evaluation import Measurement
-from fedrevive.core.messages import ClientTask, ClientUpdate, FloatVector, ModelSnapshot, Timing
+from fedrevive.core.messages import ClientTask, ClientUpdate, FloatVector, ModelSnapshot
+from fedrevive.core.stopwatch import Stopwatch
 from fedrevive.simulation.records import AppliedUpdate, Evaluation, ServerCapture
 from fedrevive.simulation.server import Server
 
@@ -150,8 +148,8 @@ class InlineExecutor:
 
 def timed_evaluation(measure: Callable[[], tuple[Measurement, Measurement]]) -> Evaluation:
     """Run `measure` -> (test, validation) and time it."""
-    started, clock = time.time(), time.perf_counter()
+    watch = Stopwatch()
     test, validation = measure()
-    duration = (time.perf_counter() - clock) * 1e3
-    timing = Timing("evaluate", None, f"pid-{os.getpid()}", socket.gethostname(), started, duration)
-    return Evaluation(test.accuracy, test.loss, validation.accuracy, validation.loss, timing)
+    return Evaluation(
+        test.accuracy, test.loss, validation.accuracy, validation.loss, watch.timing("evaluate")
+    )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import socket
-import time
 
 import torch
 
 from fedrevive.algorithms import STATE_TYPES
 from fedrevive.algorithms.server_algorithm import ServerAlgorithm
-from fedrevive.core.messages import ClientUpdate, ModelSnapshot, Timing
+from fedrevive.core.messages import ClientUpdate, ModelSnapshot
 from fedrevive.core.state_tree import decode, encode
+from fedrevive.core.stopwatch import Stopwatch
 from fedrevive.simulation.records import AppliedUpdate, ServerCapture
 
 
@@ -42,11 +40,10 @@ class Server:
         """
         if sequence != self._state.arrivals:
             raise RuntimeError(f"upload {sequence} applied after {self._state.arrivals} others")
-        started, clock = time.time(), time.perf_counter()
+        watch = Stopwatch()
         self._state, info = self._algorithm.apply(self._state, base, update)
         snapshot = self.snapshot()
-        duration = (time.perf_counter() - clock) * 1e3
-        applied = Timing("apply", sequence, f"pid-{os.getpid()}", socket.gethostname(), started, duration)
+        applied = watch.timing("apply", sequence)
         trained = dataclasses.replace(update.timing, sequence=sequence) if update.timing else None
         timings = (trained, applied) if trained else (applied,)
         return snapshot, AppliedUpdate(info, update.train_loss, update.samples, timings)

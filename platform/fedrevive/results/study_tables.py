@@ -1,0 +1,199 @@
+"""A study's outcome as Markdown: who is ahead in which setting, how fast, at what cost, in which configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fedrevive.results import comparison_folder
+from fedrevive.results.files import commit_file
+from fedrevive.results.schemas import RUNS
+from fedrevive.results.statistics import comparison_rows
+from fedrevive.results.tables import parquet_bytes, read_runs
+
+SETTING = pa.field(
+    "setting", pa.string(), nullable=False, metadata={"unit": "name", "description": "setting of the study"}
+)
+STUDY = pa.schema([SETTING, *RUNS])
+"""One row per run of a study: `schemas.RUNS` with the setting in front."""
+
+TABLE, REPORT = "study.parquet", "study.md"
+Row = Mapping[str, Any]
+
+
+def write_study(directory: Path, targets: Mapping[str, float], controls: Sequence[str]) -> str:
+    """Write `study.parquet` and `study.md` of a study whose comparisons are complete; returns the report.
+
+    Args:
+        directory: the study's folder.
+        targets: per setting, in order, the accuracy behind time to target.
+        controls: labels that are variants, not competitors.
+
+    Raises:
+        UserError: exit code 5, a file cannot be read or written.
+    """
+    tables = []
+    for setting in targets:
+        runs = read_runs(directory / setting / comparison_folder.TABLE)
+        tables.append(runs.add_column(0, SETTING, pa.array([setting] * len(runs), pa.string())))
+    runs = pa.concat_tables(tables).cast(STUDY)
+    report = study_markdown(runs, controls, targets)
+    commit_file(directory / TABLE, parquet_bytes(runs))
+    commit_file(directory / REPORT, report.encode())
+    return report
+
+
+def study_markdown(runs: pa.Table, controls: Sequence[str], targets: Mapping[str, float]) -> str:
+    """The tables of a study.
+
+    Args:
+        runs: all runs, schema `STUDY`; only selected ones are reported.
+        controls: labels that are variants, not competitors.
+        targets: per setting, the accuracy behind time to target.
+    """
+    chosen = runs.filter(runs.column("selected"))
+    settings = list(dict.fromkeys(chosen.column("setting").to_pylist()))
+    reference = _reference(chosen, controls)
+    rows = {
+        setting: {
+            row["label"]: row for row in comparison_rows(_runs_of(chosen, setting), reference=reference)
+        }
+        for setting in settings
+    }
+    points = {(run["setting"], run["label"]): run["configuration"] for run in chosen.to_pylist()}
+    parts = [
+        _titled(
+            f"Difference to {reference}",
+            "Best competitor other than the reference, and reference minus that one, seed by seed, ± 95 % interval.",
+            _leaders(chosen, rows, reference, controls),
+        ),
+        _titled(
+            "Final accuracy",
+            "Mean over the last 10 evaluations and over the seeds, ± half the 95 % t interval. Bold: the highest mean "
+            f"of the competitors. ↑ ↓: the 95 % interval of the paired difference to {reference} excludes zero.",
+            _grid(rows, lambda setting, row: _final(rows[setting], row, controls)),
+        ),
+        _titled(
+            "Area under the accuracy curve",
+            "Mean accuracy over virtual time.",
+            _grid(rows, lambda _, row: _auc(row)),
+        ),
+        _titled(
+            "Virtual time to target",
+            "Target: "
+            + ", ".join(f"{name} {targets[name]:.3f}" for name in settings)
+            + " (95 % of the best final "
+            "accuracy). In brackets: seeds that never reached it, left out of the mean.",
+            _grid(rows, lambda _, row: _target(row)),
+        ),
+        _titled(
+            "Processor seconds per run",
+            "Clients + server, measured; in brackets the server's operations per operation of the clients.",
+            _grid(rows, lambda _, row: _cost(row)),
+        ),
+        _titled(
+            "Selected configurations",
+            "By validation accuracy on the first seed; controls take their algorithm's.",
+            _grid(rows, lambda setting, row: points[setting, row["label"]] or "-"),
+        ),
+    ]
+    return "\n".join(parts)
+
+
+def _reference(chosen: pa.Table, controls: Sequence[str]) -> str:
+    """FedRevive where it competes, else the first competitor."""
+    competitors = [run for run in chosen.to_pylist() if run["label"] not in controls]
+    revived = [run["label"] for run in competitors if run["algorithm"] == "fedrevive"]
+    return str(revived[0] if revived else competitors[0]["label"])
+
+
+def _runs_of(runs: pa.Table, setting: str) -> pa.Table:
+    return runs.filter(pc.equal(runs.column("setting"), setting)).select(RUNS.names)
+
+
+def _leaders(
+    chosen: pa.Table, rows: Mapping[str, Mapping[str, Row]], reference: str, controls: Sequence[str]
+) -> list[str]:
+    lines = [
+        "| setting | best competitor | its accuracy | difference | best control | its accuracy |",
+        "|---" * 6 + "|",
+    ]
+    for setting, by_label in rows.items():
+        others = [row for label, row in by_label.items() if label not in (*controls, reference)]
+        cells = [setting]
+        if others:
+            best = max(others, key=_mean_final)
+            against = comparison_rows(_runs_of(chosen, setting), reference=best["label"])
+            difference = next(row["difference"] for row in against if row["label"] == reference)
+            cells += [best["label"], f"{_mean_final(best):.3f}", _signed(difference)]
+        else:
+            cells += ["-", "-", "-"]
+        variants = [row for label, row in by_label.items() if label in controls]
+        top = max(variants, key=_mean_final, default=None)
+        cells += [f"{top['label']}", f"{_mean_final(top):.3f}"] if top else ["-", "-"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _grid(rows: Mapping[str, Mapping[str, Row]], cell: Callable[[str, Row], str]) -> list[str]:
+    labels = list(dict.fromkeys(label for by_label in rows.values() for label in by_label))
+    lines = ["| | " + " | ".join(rows) + " |", "|---" + "|---:" * len(rows) + "|"]
+    for label in labels:
+        cells = [cell(setting, by_label[label]) for setting, by_label in rows.items()]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _titled(title: str, explanation: str, lines: Sequence[str]) -> str:
+    return "\n".join([f"### {title}", "", explanation, "", *lines, ""])
+
+
+def _mean_final(row: Row) -> float:
+    mean = row["final_accuracy"]["mean"]
+    return float("-inf") if mean is None else float(mean)
+
+
+def _final(by_label: Mapping[str, Row], row: Row, controls: Sequence[str]) -> str:
+    best = max(_mean_final(other) for label, other in by_label.items() if label not in controls)
+    text = _interval(row["final_accuracy"])
+    if row["label"] not in controls and _mean_final(row) == best:
+        text = f"**{text}**"
+    return text + _direction(row["difference"])
+
+
+def _direction(difference: Row | None) -> str:
+    if difference is None or difference["low"] is None:
+        return ""
+    return " ↑" if difference["low"] > 0 else " ↓" if difference["high"] < 0 else ""
+
+
+def _interval(interval: Row) -> str:
+    if interval["mean"] is None:
+        return "-"
+    if interval["low"] is None:
+        return f"{interval['mean']:.3f}"
+    return f"{interval['mean']:.3f} ± {(interval['high'] - interval['low']) / 2:.3f}"
+
+
+def _signed(interval: Row) -> str:
+    text = _interval(interval)
+    return text if text.startswith(("-", "0.000")) else f"+{text}"
+
+
+def _auc(row: Row) -> str:
+    return f"{row['auc']['mean']:.3f}"
+
+
+def _target(row: Row) -> str:
+    mean = row["time_to_target"]["mean"]
+    missed = f" ({row['censored']} never)" if row["censored"] else ""
+    return "never" if mean is None else f"{mean:.2f}{missed}"
+
+
+def _cost(row: Row) -> str:
+    seconds = row["client_cpu_seconds"] + row["server_cpu_seconds"]
+    return f"{seconds:.0f} ({row['server_flops'] / row['client_flops']:.2f})"
