@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,23 +19,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fedrevive.assemble import client_trainer, server
 from fedrevive.core.process import configure_process
 from fedrevive.core.target import WINDOW
-from fedrevive.experiment import run_experiment
+from fedrevive.experiment import RunIdentity, RunStatus, run_inline, run_on
 from fedrevive.results.comparison_folder import TABLE, Entry
 from fedrevive.results.figures import accuracy_figure
 from fedrevive.results.manifest import read_manifest
 from fedrevive.results.reading import read_table
 from fedrevive.results.statistics import comparison_rows
-from fedrevive.results.store import RunStore, is_complete
+from fedrevive.results.store import is_complete
 from fedrevive.results.tables import read_runs, summary, write_runs
 from fedrevive.settings import ExperimentConfig
 from fedrevive.simulation.delays import NANOSECONDS
-from fedrevive.simulation.executor import Executor, InlineExecutor
-from fedrevive.simulation.records import Record
 from fedrevive.tasks import load_task
-from fedrevive.tasks.federated import FederatedData
 
 FIGURE = "accuracy.png"
 AUTO_TARGET = 0.95
@@ -54,36 +50,45 @@ class Outcome:
     target_is_auto: bool
 
 
-ExecutorFactory = Callable[[ExperimentConfig, FederatedData], Executor]
-Observer = Callable[[Entry, Record], None]
+Runner = Callable[[Entry], Iterator[RunStatus]]
+"""Carries out one run after the other."""
+
+
+@dataclass(frozen=True)
+class Machinery:
+    """Where the runs of a comparison are carried out."""
+
+    lanes: int
+    """Runs side by side on Ray; inline runs go one after the other."""
+    workers: int
+    """Client actors per lane. With one, the whole run takes place in a single actor: nothing is gained by moving
+    models between processes that share a CPU."""
+    cpus: int
+    """CPUs of this machine."""
+    download: bool
+    """Fetch missing data."""
 
 
 def run_stages(
     stages: Iterable[Sequence[Entry]],
     configs: Sequence[ExperimentConfig],
-    open_store: Callable[[Entry], RunStore],
+    open_as: Callable[[Entry], RunIdentity],
+    machinery: Machinery,
     *,
-    lanes: int,
-    workers: int,
-    cpus: int,
-    download: bool,
     interrupted: Callable[[], bool],
     ready: Callable[[], None],
-    observe: Observer,
+    observe: Callable[[Entry, RunStatus], None],
 ) -> None:
     """Carry out all runs that are not complete yet, stage after stage; returns early when interrupted.
 
     Args:
         stages: runs, each stage asked for when the one before is complete; expensive runs should stand first.
         configs: configurations of all runs; where they compute is the same for all.
-        open_store: opens an entry's run folder.
-        lanes: runs side by side on Ray; inline runs go one after the other.
-        workers: client actors per lane.
-        cpus: CPUs of this machine.
-        download: fetch missing data.
-        interrupted: asked after every arrival of every run.
+        open_as: folder and manifest of an entry's run.
+        machinery: where to compute.
+        interrupted: asked all the time.
         ready: called once the executors are up.
-        observe: told of every record, from several threads.
+        observe: told how far each run is, from several threads.
     """
     configure_process()
     waiting: queue.SimpleQueue[Entry] = queue.SimpleQueue()
@@ -92,22 +97,23 @@ def run_stages(
     def stop() -> bool:
         return interrupted() or bool(failures)
 
-    def work(make: ExecutorFactory) -> None:
+    def work(run: Runner) -> None:
         try:
             while not stop():
-                _run_entry(waiting.get_nowait(), open_store, make, download, stop, observe)
+                entry = waiting.get_nowait()
+                for status in run(entry):
+                    observe(entry, status)
         except queue.Empty:
             return
         except BaseException as error:  # handed to the main thread, which raises it
             failures.append(error)
 
-    data = load_task(configs[0].task, configs[0].seed, download)
-    with _factories(configs, data, lanes=lanes, workers=workers, cpus=cpus) as factories:
+    with _runners(configs, open_as, machinery, stop) as runners:
         ready()
         for entries in stages:
             for entry in entries:
                 waiting.put(entry)
-            _in_threads(work, factories)
+            _in_threads(work, runners)
             if stop():
                 break
     if failures:
@@ -183,45 +189,46 @@ def _validation_accuracy(evaluations: pa.Table) -> float:
 
 
 @contextmanager
-def _factories(
-    configs: Sequence[ExperimentConfig], data: FederatedData, *, lanes: int, workers: int, cpus: int
-) -> Iterator[list[ExecutorFactory]]:
+def _runners(
+    configs: Sequence[ExperimentConfig],
+    open_as: Callable[[Entry], RunIdentity],
+    machinery: Machinery,
+    stop: Callable[[], bool],
+) -> Iterator[list[Runner]]:
     if configs[0].compute.executor == "inline":
-        yield [lambda config, data: InlineExecutor(server(config, data), client_trainer(config, data))]
+        yield [lambda entry: run_inline(entry.config, open_as(entry), machinery.download, stop)]
+        return
+    if machinery.workers == 1:
+        from fedrevive.runtime.run_actor import run_lanes
+
+        with run_lanes(configs[0], lanes=machinery.lanes, cpus=machinery.cpus) as lanes:
+            yield [
+                lambda entry, lane=lane: lane.run(entry.config, open_as(entry), machinery.download, stop)  # type: ignore[misc]
+                for lane in lanes
+            ]
         return
     from fedrevive.runtime.launch import executor_lanes
 
-    with executor_lanes(configs, data, lanes=lanes, workers=workers, cpus=cpus) as factories:
-        yield factories
+    data = load_task(configs[0].task, configs[0].seed, machinery.download)
+    with executor_lanes(
+        configs, data, lanes=machinery.lanes, workers=machinery.workers, cpus=machinery.cpus
+    ) as factories:
+        yield [
+            lambda entry, make=make: run_on(make, entry.config, open_as(entry), machinery.download, stop)  # type: ignore[misc]
+            for make in factories
+        ]
 
 
-def _in_threads(work: Callable[[ExecutorFactory], None], factories: Sequence[ExecutorFactory]) -> None:
-    if len(factories) == 1:
-        work(factories[0])
+def _in_threads(work: Callable[[Runner], None], runners: Sequence[Runner]) -> None:
+    if len(runners) == 1:
+        work(runners[0])
         return
-    threads = [threading.Thread(target=work, args=(make,), daemon=True) for make in factories]
+    threads = [threading.Thread(target=work, args=(run,), daemon=True) for run in runners]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
         for thread in threads:
             thread.join(timeout=0.2)  # short waits, so that this thread still handles signals
-
-
-def _run_entry(
-    entry: Entry,
-    open_store: Callable[[Entry], RunStore],
-    make: ExecutorFactory,
-    download: bool,
-    interrupted: Callable[[], bool],
-    observe: Observer,
-) -> None:
-    with ExitStack() as stack:
-        store = stack.enter_context(open_store(entry))
-        if store.finished:
-            return
-        executor = make(entry.config, load_task(entry.config.task, entry.config.seed, download))
-        for record in run_experiment(entry.config, store, executor, interrupted=interrupted):
-            observe(entry, record)
 
 
 def _row(entry: Entry, manifest: dict[str, Any], evaluations: Any, target: float) -> dict[str, Any]:

@@ -110,18 +110,18 @@ def carry_out(folder: Path, entries: list[Entry], *, download: bool, go_on: Path
         download: fetch missing data.
         go_on: folder that `fedrevive resume` is told after an interruption.
     """
-    from fedrevive.cli.execution import open_run
+    from fedrevive.cli.execution import manifest
     from fedrevive.cli.interrupts import Interrupts
     from fedrevive.cli.preflight import available_cpus, side_by_side
     from fedrevive.cli.progress import ComparisonProgress
-    from fedrevive.results.store import RunStore
 
     interrupts = Interrupts()
     interrupts.install()
-    from fedrevive.comparison import conclude, run_stages, selected, tuning
+    from fedrevive.comparison import Machinery, conclude, run_stages, selected, tuning
+    from fedrevive.experiment import RunIdentity
 
-    def open_store(entry: Entry) -> RunStore:
-        return open_run(entry.config, entry.folder(folder), download=download)
+    def open_as(entry: Entry) -> RunIdentity:
+        return RunIdentity(entry.folder(folder), manifest(entry.config))
 
     def stages() -> Iterator[list[Entry]]:
         yield to_do(folder, tuning(entries))
@@ -133,11 +133,8 @@ def carry_out(folder: Path, entries: list[Entry], *, download: bool, go_on: Path
             run_stages(
                 stages(),
                 [entry.config for entry in entries],
-                open_store,
-                lanes=lanes,
-                workers=workers,
-                cpus=available_cpus(),
-                download=download,
+                open_as,
+                Machinery(lanes, workers, available_cpus(), download),
                 interrupted=interrupts,
                 ready=interrupts.install,
                 observe=progress.show,

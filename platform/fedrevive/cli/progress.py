@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from fedrevive.settings import ExperimentConfig
 
 if TYPE_CHECKING:
+    from fedrevive.experiment import RunStatus
     from fedrevive.results.comparison_folder import Entry
     from fedrevive.simulation.records import ArrivalRecord, Record
 
@@ -103,7 +104,6 @@ class ComparisonProgress:
         self._live = sys.stderr.isatty()
         self._finished = 0
         self._printed = time.monotonic()
-        self._accuracy: dict[str, float] = {}
         self._lock = Lock()
         self._bar = _live_bar()
         self._tasks: dict[str, TaskID] = {}
@@ -121,35 +121,31 @@ class ComparisonProgress:
         if self._live:
             self._bar.stop()
 
-    def show(self, entry: Entry, record: Record) -> None:
-        """Take one record of one run into account; called from several threads."""
-        from fedrevive.simulation.records import ArrivalRecord, EvaluationRecord, FinalRecord
-
+    def show(self, entry: Entry, state: RunStatus) -> None:
+        """Take the state of one run into account; called from several threads."""
         name = f"{entry.label} {entry.point} seed {entry.config.seed}".replace("  ", " ")
         with self._lock:
-            if isinstance(record, EvaluationRecord):
-                self._accuracy[name] = record.evaluation.test_accuracy
-            elif isinstance(record, FinalRecord):
-                self._finish(name)
-            elif isinstance(record, ArrivalRecord) and self._live:
-                self._advance(name, entry, record)
-            elif isinstance(record, ArrivalRecord) and time.monotonic() - self._printed >= PLAIN_SECONDS:
+            if state.finished:
+                self._finish(name, state)
+            elif self._live:
+                self._advance(name, entry, state)
+            elif time.monotonic() - self._printed >= PLAIN_SECONDS:
                 self._printed = time.monotonic()
-                print(f"{name}: {record.sequence + 1} arrivals", file=sys.stderr, flush=True)
+                print(f"{name}: {state.arrivals} arrivals", file=sys.stderr, flush=True)
 
-    def _advance(self, name: str, entry: Entry, record: ArrivalRecord) -> None:
+    def _advance(self, name: str, entry: Entry, state: RunStatus) -> None:
         if name not in self._tasks:
             self._tasks[name] = self._bar.add_task(name, total=1.0, status="")
         stop = entry.config.stop
-        done = (record.sequence + 1) / stop.arrivals if stop.arrivals else 0.0
+        done = state.arrivals / stop.arrivals if stop.arrivals else 0.0
         if stop.virtual_time:
-            done = max(done, record.accepted_at / NANOSECONDS / stop.virtual_time)
-        status = f"{record.sequence + 1} arrivals | accuracy {self._accuracy.get(name, 0.0):.3f}"
+            done = max(done, state.virtual_time / NANOSECONDS / stop.virtual_time)
+        status = f"{state.arrivals} arrivals | accuracy {state.test_accuracy or 0.0:.3f}"
         self._bar.update(self._tasks[name], completed=min(1.0, done), status=status)
 
-    def _finish(self, name: str) -> None:
+    def _finish(self, name: str, state: RunStatus) -> None:
         self._finished += 1
-        accuracy = self._accuracy.pop(name, None)  # none was seen when only the end was left to resume
+        accuracy = state.test_accuracy  # None when only the end was left to resume
         line = f"[{self._finished}] {name}" + ("" if accuracy is None else f": accuracy {accuracy:.3f}")
         if self._live:
             if name in self._tasks:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import ray
 import torch
 
 from fedrevive.assemble import new_model, require_devices, server_device
+from fedrevive.experiment import ExecutorFactory
 from fedrevive.runtime.ray_executor import RayExecutor
 from fedrevive.runtime.session import Lane, open_lane, ray_session
 from fedrevive.settings import ExperimentConfig
-from fedrevive.simulation.executor import Executor
 from fedrevive.tasks.federated import FederatedData
-
-ExecutorFactory = Callable[[ExperimentConfig, FederatedData], Executor]
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def done_of(watched: list[Any], *, wait: bool) -> list[Any]:
         )
         if done or not wait:
             return done
-        _require_node()
+        require_node()
 
 
 def fetched(reference: Any, *, actor: str) -> Any:
@@ -59,7 +59,8 @@ def cause_of(error: RayTaskError) -> BaseException:
     return cause
 
 
-def _require_node() -> None:
+def require_node() -> None:
+    """Raise `UserError` (exit code 5) unless Ray's node is alive."""
     try:
         alive = any(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
     except RayError:
