@@ -14,7 +14,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
 
 demo: $(INSTALLED)  ## compare the algorithms on a small task; results/compare-demo-*
-	$(BIN)/fedrevive compare demo --algorithms fedbuff,fedbuff:server.lr=0.1,afl_dw,fedrevive --seeds 0,1
+	$(BIN)/fedrevive compare demo --algorithms fedbuff,fedbuff:server.lr=0.1,afl_dw,fedrevive --controls fedrevive:pool=noise
 
 test: $(INSTALLED)  ## the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow"

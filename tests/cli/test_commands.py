@@ -154,6 +154,14 @@ def test_the_manifest_is_written_before_torch_is_imported(tmp_path):
         (["compare", "digits", "--algorithms", "fedbuff:algorithm.name=fedavg"], "its name again"),
         (["compare", "digits", "--algorithms", "fedbuff,fedavg:stop.arrivals=40"], "changes stop"),
         (["compare", "digits", "--algorithms", "fedbuff,fedavg:task.clients=50"], "changes task"),
+        (
+            ["compare", "digits", "--algorithms", "fedbuff,afl_dw:server.concurrency=5"],
+            "changes server.concurrency",
+        ),
+        (
+            ["compare", "digits", "--algorithms", "fedbuff,afl_dw:client.local_steps=5"],
+            "changes client.local_steps",
+        ),
         (["run", "digits", "--executer", "inline"], "--executor"),
         (["run", "digts"], "did you mean 'digits'"),
         (["run", "digits", "server.concurency=3"], "did you mean 'concurrency'"),

@@ -88,6 +88,7 @@ def test_a_study_goes_on_after_a_loss(finished):
         ("fedbuff:server.lr=0.05/0.5", "fedbuff", "equal size"),
         ("fedrevive:pool=noise", "ca2fl:server.lr=1", "controls: ca2fl is not among the algorithms"),
         ("fedrevive:pool=noise", "fedrevive:pool=noise/real", "has a grid"),
+        ("fedrevive:pool=noise", "fedrevive:server.lr=0.5", "which the grid of"),
         ("fedrevive:pool=noise", "fedrevive:pool=nois", "pool"),
         ("even: digits", "even: digit", "no such preset"),
         ("name: small", "name: 3", "name"),

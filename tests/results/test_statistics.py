@@ -53,6 +53,8 @@ def run(label, seed, final, time_to_target=None, censored=None):
         "versions": 1,
         "virtual_time": 1.0,
         "wall_seconds": 2.0,
+        "oracle": False,
+        "follows": None,
         "client_cpu_seconds": 5.0,
         "server_cpu_seconds": 6.0,
         "client_flops": 3.0,

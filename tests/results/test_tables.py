@@ -165,6 +165,8 @@ def test_run_rows_round_trip(tmp_path):
     row |= {
         "virtual_time": 4.0,
         "wall_seconds": 1.0,
+        "oracle": False,
+        "follows": None,
         "client_cpu_seconds": 5.0,
         "server_cpu_seconds": 6.0,
         "client_flops": 1.0,
@@ -196,7 +198,9 @@ def evaluations_of(accuracies, step=10**9):
 
 
 def test_summary_of_a_line():
-    result = summary(evaluations_of(np.arange(21) / 20), target_accuracy=0.5, end_time_ns=20 * 10**9)
+    result = summary(
+        evaluations_of(np.arange(21) / 20), target_accuracy=0.5, end_time_ns=20 * 10**9, window=10
+    )
     assert result["final_accuracy"] == pytest.approx(0.775)
     assert result["best_accuracy"] == 1.0
     assert result["auc"] == pytest.approx(0.5)
@@ -206,19 +210,22 @@ def test_summary_of_a_line():
 
 
 def test_summary_of_a_constant_reaches_its_own_value_at_the_tenth_evaluation():
-    result = summary(evaluations_of([0.6] * 12), target_accuracy=0.6, end_time_ns=12 * 10**9)
+    result = summary(evaluations_of([0.6] * 12), target_accuracy=0.6, end_time_ns=12 * 10**9, window=10)
     assert result["time_to_target"] == 9.0
     assert result["auc"] == pytest.approx(0.6)
     assert (
-        summary(evaluations_of([0.9] * 9), target_accuracy=0.1, end_time_ns=10**10)["time_to_target"] is None
+        summary(evaluations_of([0.9] * 9), target_accuracy=0.1, end_time_ns=10**10, window=10)[
+            "time_to_target"
+        ]
+        is None
     )
 
 
 def test_summary_holds_the_last_accuracy_until_the_end():
-    result = summary(evaluations_of([0.0, 1.0]), target_accuracy=None, end_time_ns=3 * 10**9)
+    result = summary(evaluations_of([0.0, 1.0]), target_accuracy=None, end_time_ns=3 * 10**9, window=10)
     assert result["auc"] == pytest.approx((0.5 + 2.0) / 3)
 
 
 def test_summary_of_one_and_of_no_evaluation():
-    assert summary(evaluations_of([0.4]), target_accuracy=None, end_time_ns=0)["auc"] == 0.4
-    assert set(summary(evaluations_of([]), target_accuracy=0.5, end_time_ns=0).values()) == {None}
+    assert summary(evaluations_of([0.4]), target_accuracy=None, end_time_ns=0, window=10)["auc"] == 0.4
+    assert set(summary(evaluations_of([]), target_accuracy=0.5, end_time_ns=0, window=10).values()) == {None}

@@ -82,7 +82,9 @@ def test_a_dumped_configuration_loads_back_equal(tmp_path_factory, values):
         values["stop"]["arrivals"] = 7
         if values["delays"]["kind"] == "uniform":
             values["delays"]["high"] = 1e6
-        values["algorithm"] |= {"distill_from": "current"} if "distill_from" in values["algorithm"] else {}
+        for switch, plain in (("distill_from", "current"), ("teachers", "recent")):
+            if switch in values["algorithm"]:
+                values["algorithm"][switch] = plain
         beta = values["algorithm"].get("beta", {})
         if beta.get("thresholds"):
             beta |= {"horizon": "auto", "thresholds": sorted(beta["thresholds"])}

@@ -78,6 +78,10 @@ BAD_OVERRIDES = [
         "algorithm={name: fedrevive, distill_from: stepped, reviver: {kind: server_ema}}",
         "algorithm: distill_from=stepped does not fit reviver.kind=server_ema",
     ),
+    (
+        "algorithm={name: fedrevive, teachers: random_weights, reviver: {kind: teacher_mean}}",
+        "algorithm: teachers=random_weights does not fit reviver.kind=teacher_mean",
+    ),
     ("server.concurency=3", "server.concurency: unknown field; did you mean 'concurrency'?"),
     (
         "algorithm.teacher_capicity=3",

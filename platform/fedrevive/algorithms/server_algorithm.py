@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from fedrevive.settings.algorithm import AlgorithmSettings
+from fedrevive.settings.algorithm import AlgorithmSettings, is_oracle
 from fedrevive.settings.fedrevive import FedReviveSettings
-from fedrevive.settings.peers import DdFedReviveSettings
 
 if TYPE_CHECKING:
     import torch
@@ -104,12 +103,10 @@ class ServerAlgorithm:
 def needs_oracle(settings: AlgorithmSettings) -> bool:
     """Whether the settings ask for data a real server could not see; without it a server gets none at all."""
     match settings:
-        case FedReviveSettings():
-            return settings.proportions == "oracle" or settings.pool == "real" or settings.diagnostics
-        case DdFedReviveSettings():
+        case FedReviveSettings(diagnostics=True):
             return True
         case _:
-            return False
+            return is_oracle(settings)
 
 
 def dispatch_of(settings: AlgorithmSettings) -> Dispatch:

@@ -118,7 +118,7 @@ def carry_out(folder: Path, entries: list[Entry], *, download: bool, go_on: Path
     interrupts = Interrupts()
     interrupts.install()
     from fedrevive.comparison import Machinery, conclude, run_stages, selected, tuning
-    from fedrevive.experiment import RunIdentity
+    from fedrevive.followed_run import RunIdentity
 
     def open_as(entry: Entry) -> RunIdentity:
         return RunIdentity(entry.folder(folder), manifest(entry.config))
@@ -166,12 +166,13 @@ def _show(folder: Path, outcome: Outcome) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    origin = "95 % of the best" if outcome.target_is_auto else "evaluation.target_accuracy"
+    origin = "90 % of the best competitor's" if outcome.target_is_auto else "evaluation.target_accuracy"
     seeds = max(row["seeds"] for row in outcome.rows)
     table = Table(
-        title=f"Test accuracy, mean of the last 10 evaluations; mean over {seeds} seeds ± 95 % interval",
+        title=f"Test accuracy at the end; mean over {seeds} seeds ± 95 % interval",
         caption=(
-            "difference: final accuracy minus the first row's, seed by seed. AUC: mean accuracy over virtual time.\n"
+            "final: mean of the last evaluations. difference: final minus the first row's, seed by seed.\n"
+            "AUC: mean accuracy over virtual time. "
             f"to target: virtual time to accuracy {outcome.target:.3f} ({origin}). "
             "server: its operations per operation of the clients.\nCPU: processor seconds of clients and server."
         ),
@@ -183,7 +184,7 @@ def _show(folder: Path, outcome: Outcome) -> None:
         table.add_column(name, justify="left" if left else "right", no_wrap=not left)
     for row in outcome.rows:
         table.add_row(
-            f"{row['label']}\n  {row['configuration']}" if row["configuration"] else row["label"],
+            _named(row),
             _interval(row["final_accuracy"]),
             _interval(row["difference"], signed=True) if row["difference"] else "",
             f"{row['auc']['mean']:.3f}",
@@ -195,6 +196,11 @@ def _show(folder: Path, outcome: Outcome) -> None:
     console = terminal if terminal.is_terminal else Console(width=110)
     console.print(table)
     console.print(f"table {folder / 'comparison.parquet'}\npicture {folder / 'accuracy.png'}", soft_wrap=True)
+
+
+def _named(row: dict[str, Any]) -> str:
+    mark = " (oracle)" if row["oracle"] else ""
+    return f"{row['label']}{mark}" + (f"\n  {row['configuration']}" if row["configuration"] else "")
 
 
 def _interval(interval: dict[str, float | None], *, signed: bool = False) -> str:

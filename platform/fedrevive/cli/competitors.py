@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from fedrevive.settings.errors import UserError, shown
@@ -13,8 +15,14 @@ if TYPE_CHECKING:
     from fedrevive.results.comparison_folder import Entry
     from fedrevive.settings import ExperimentConfig
 
-SHARED = ("task", "delays", "stop", "evaluation", "compute", "output", "snapshots", "name")
-"""Sections in which all competitors agree: the problem, the delays, the budget and what is measured."""
+SHARED = (
+    *("task", "model", "client.local_steps", "client.batch_size", "delays", "server.concurrency"),
+    *("stop", "evaluation", "compute", "output", "snapshots", "name"),
+)
+"""What all competitors agree in: the problem, the work of a client, the delays, the budget and what is measured."""
+
+
+_SEPARATOR = re.compile(r",(?![^\[{]*[\]}])")
 
 
 @dataclass(frozen=True)
@@ -46,8 +54,8 @@ class _Variant:
 
 
 def labels(text: str | None) -> tuple[str, ...]:
-    """Parts of a comma-separated option; none without the option."""
-    return tuple(part.strip() for part in text.split(",")) if text is not None else ()
+    """Parts of a comma-separated option; none without the option. Commas inside brackets belong to a value."""
+    return tuple(part.strip() for part in _SEPARATOR.split(text)) if text is not None else ()
 
 
 def seed_list(text: str) -> tuple[int, ...]:
@@ -136,6 +144,12 @@ def _control(label: str, algorithms: Sequence[_Variant], place: str) -> _Variant
     if len(base) != 1:
         count = "several times" if base else "not"
         raise UserError(f"{place}controls: {name} is {count} among the algorithms; {label} needs exactly one")
+    searched = {given.partition("=")[0] for point in base[0].shown for given in point.split()}
+    if repeated := searched.intersection(given.partition("=")[0] for given in own):
+        raise UserError(
+            f"{place}controls: {label} sets {min(repeated)}, which the grid of {base[0].label} chooses; a control "
+            "changes something else"
+        )
     return _Variant(label, name, base[0].points, base[0].shown, own, base[0].label)
 
 
@@ -156,8 +170,8 @@ def _require_equal_grids(algorithms: Sequence[_Variant], place: str) -> None:
 
 
 def _require_shared(label: str, config: ExperimentConfig, first: ExperimentConfig, place: str) -> None:
-    for section in SHARED:
-        if getattr(config, section) != getattr(first, section):
+    for path in SHARED:
+        if attrgetter(path)(config) != attrgetter(path)(first):
             raise UserError(
-                f"{place}algorithms: {label} changes {section}, which all competitors share; set it for all"
+                f"{place}algorithms: {label} changes {path}, which all competitors share; set it for all"
             )

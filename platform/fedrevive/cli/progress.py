@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from fedrevive.settings import ExperimentConfig
 
 if TYPE_CHECKING:
-    from fedrevive.experiment import RunStatus
+    from fedrevive.followed_run import RunStatus
     from fedrevive.results.comparison_folder import Entry
     from fedrevive.simulation.records import ArrivalRecord, Record
 

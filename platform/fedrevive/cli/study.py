@@ -61,7 +61,7 @@ def study(
     details = {"command": preflight.command_line(), "created_at": time.time()}
     described = {"study": asked.model_dump(mode="json"), "overrides": overrides, "flags": flags}
     claim_study(folder, comparisons, details, described)
-    _carry_out(folder, asked, comparisons, download=download, as_json=as_json)
+    _carry_out(folder, comparisons, download=download, as_json=as_json)
 
 
 def resume_study(folder: Path, flags: dict[str, Any], *, download: bool, as_json: bool) -> None:
@@ -75,7 +75,7 @@ def resume_study(folder: Path, flags: dict[str, Any], *, download: bool, as_json
     _check(folder, comparisons, download)
     details = {name: stored[name] for name in ("command", "created_at")}
     claim_study(folder, comparisons, details, {})
-    _carry_out(folder, asked, comparisons, download=download, as_json=as_json)
+    _carry_out(folder, comparisons, download=download, as_json=as_json)
 
 
 def _comparisons(asked: StudySettings, overrides: list[str], flags: dict[str, Any]) -> dict[str, list[Entry]]:
@@ -93,9 +93,7 @@ def _check(folder: Path, comparisons: dict[str, list[Entry]], download: bool) ->
         check(to_do(folder / name, entries), download)
 
 
-def _carry_out(
-    folder: Path, asked: StudySettings, comparisons: dict[str, list[Entry]], *, download: bool, as_json: bool
-) -> None:
+def _carry_out(folder: Path, comparisons: dict[str, list[Entry]], *, download: bool, as_json: bool) -> None:
     from fedrevive.results.study_tables import REPORT, TABLE, write_study
 
     outcomes: dict[str, Outcome] = {}
@@ -103,7 +101,7 @@ def _carry_out(
         print(f"setting {name} ({len(outcomes) + 1} of {len(comparisons)})", file=sys.stderr, flush=True)
         outcomes[name] = carry_out(folder / name, entries, download=download, go_on=folder)
     targets = {name: outcome.target for name, outcome in outcomes.items()}
-    report = write_study(folder, targets, asked.controls)
+    report = write_study(folder, targets)
     if as_json:
         rows = {name: outcome.rows for name, outcome in outcomes.items()}
         print(json.dumps({"dir": str(folder), "targets": targets, "rows": rows}))

@@ -54,12 +54,12 @@ def comparison_rows(runs: pa.Table, *, reference: str | None = None) -> list[dic
         reference: label that every other one is compared with, seed by seed; None for the first label.
 
     Returns:
-        Per label: seeds (runs with a final accuracy), failed (runs without), final_accuracy, auc and
-        time_to_target as {mean, low, high}, difference (final accuracy minus the reference's at the same
-        seed, with `pairs`; None for the reference), censored (runs that never reached the target: **left
-        out of time_to_target**, whose mean is therefore optimistic when it is not 0), and the means
-        client_flops, server_flops, client_cpu_seconds, server_cpu_seconds, wall_seconds. Numbers that do
-        not exist are None.
+        Per label: algorithm, follows and oracle as in the table; seeds (runs with a final accuracy), failed
+        (runs without); final_accuracy, auc and time_to_target as {mean, low, high}; difference (final accuracy
+        minus the reference's at the same seed, with `pairs`; None for the reference); censored (runs that never
+        reached the target: **left out of time_to_target**, whose mean is therefore optimistic when it is not 0);
+        the means client_flops, server_flops, client_cpu_seconds, server_cpu_seconds, wall_seconds. Numbers that
+        do not exist are None.
 
     Raises:
         ValueError: no run carries the label `reference`.
@@ -86,6 +86,8 @@ def _row(label: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "label": label,
         "algorithm": runs[0]["algorithm"],
+        "follows": runs[0]["follows"],
+        "oracle": runs[0]["oracle"],
         "seeds": len(done),
         "failed": len(runs) - len(done),
         "final_accuracy": _interval(_column(done, "final_accuracy")),

@@ -25,13 +25,12 @@ TABLE, REPORT = "study.parquet", "study.md"
 Row = Mapping[str, Any]
 
 
-def write_study(directory: Path, targets: Mapping[str, float], controls: Sequence[str]) -> str:
+def write_study(directory: Path, targets: Mapping[str, float]) -> str:
     """Write `study.parquet` and `study.md` of a study whose comparisons are complete; returns the report.
 
     Args:
         directory: the study's folder.
         targets: per setting, in order, the accuracy behind time to target.
-        controls: labels that are variants, not competitors.
 
     Raises:
         UserError: exit code 5, a file cannot be read or written.
@@ -41,41 +40,40 @@ def write_study(directory: Path, targets: Mapping[str, float], controls: Sequenc
         runs = read_runs(directory / setting / comparison_folder.TABLE)
         tables.append(runs.add_column(0, SETTING, pa.array([setting] * len(runs), pa.string())))
     runs = pa.concat_tables(tables).cast(STUDY)
-    report = study_markdown(runs, controls, targets)
+    report = study_markdown(runs, targets)
     commit_file(directory / TABLE, parquet_bytes(runs))
     commit_file(directory / REPORT, report.encode())
     return report
 
 
-def study_markdown(runs: pa.Table, controls: Sequence[str], targets: Mapping[str, float]) -> str:
+def study_markdown(runs: pa.Table, targets: Mapping[str, float]) -> str:
     """The tables of a study.
 
     Args:
         runs: all runs, schema `STUDY`; only selected ones are reported.
-        controls: labels that are variants, not competitors.
         targets: per setting, the accuracy behind time to target.
     """
     chosen = runs.filter(runs.column("selected"))
     settings = list(dict.fromkeys(chosen.column("setting").to_pylist()))
-    reference = _reference(chosen, controls)
+    reference = _reference(chosen)
     rows = {
         setting: {
             row["label"]: row for row in comparison_rows(_runs_of(chosen, setting), reference=reference)
         }
         for setting in settings
     }
-    points = {(run["setting"], run["label"]): run["configuration"] for run in chosen.to_pylist()}
+    points = _points(runs)
     parts = [
         _titled(
             f"Difference to {reference}",
             "Best competitor other than the reference, and reference minus that one, seed by seed, ± 95 % interval.",
-            _leaders(chosen, rows, reference, controls),
+            _leaders(chosen, rows, reference),
         ),
         _titled(
             "Final accuracy",
             "Mean over the last 10 evaluations and over the seeds, ± half the 95 % t interval. Bold: the highest mean "
             f"of the competitors. ↑ ↓: the 95 % interval of the paired difference to {reference} excludes zero.",
-            _grid(rows, lambda setting, row: _final(rows[setting], row, controls)),
+            _grid(rows, lambda setting, row: _final(rows[setting], row)),
         ),
         _titled(
             "Area under the accuracy curve",
@@ -86,8 +84,7 @@ def study_markdown(runs: pa.Table, controls: Sequence[str], targets: Mapping[str
             "Virtual time to target",
             "Target: "
             + ", ".join(f"{name} {targets[name]:.3f}" for name in settings)
-            + " (95 % of the best final "
-            "accuracy). In brackets: seeds that never reached it, left out of the mean.",
+            + ". In brackets: seeds that never reached it, left out of the mean.",
             _grid(rows, lambda _, row: _target(row)),
         ),
         _titled(
@@ -97,33 +94,53 @@ def study_markdown(runs: pa.Table, controls: Sequence[str], targets: Mapping[str
         ),
         _titled(
             "Selected configurations",
-            "By validation accuracy on the first seed; controls take their algorithm's.",
-            _grid(rows, lambda setting, row: points[setting, row["label"]] or "-"),
+            "By validation accuracy on the first seed; controls take their algorithm's. †: at the edge of the grid, "
+            "so a wider one may do better.",
+            _grid(rows, lambda setting, row: points[setting, row["label"]]),
         ),
     ]
     return "\n".join(parts)
 
 
-def _reference(chosen: pa.Table, controls: Sequence[str]) -> str:
+def _reference(chosen: pa.Table) -> str:
     """FedRevive where it competes, else the first competitor."""
-    competitors = [run for run in chosen.to_pylist() if run["label"] not in controls]
+    competitors = [run for run in chosen.to_pylist() if _competes(run)]
     revived = [run["label"] for run in competitors if run["algorithm"] == "fedrevive"]
     return str(revived[0] if revived else competitors[0]["label"])
+
+
+def _points(runs: pa.Table) -> dict[tuple[str, str], str]:
+    """What was selected, by setting and label; marked where a grid over one field ended there."""
+    tried: dict[tuple[str, str], list[str]] = {}
+    taken = {}
+    for run in runs.to_pylist():
+        key = run["setting"], run["label"]
+        if run["configuration"] not in tried.setdefault(key, []):
+            tried[key].append(run["configuration"])
+        if run["selected"]:
+            taken[key] = run["configuration"]
+    return {key: f"{point}{_edge(point, tried[key])}" if point else "-" for key, point in taken.items()}
+
+
+def _edge(point: str, tried: Sequence[str]) -> str:
+    try:
+        values = sorted(float(other.partition("=")[2]) for other in tried)
+    except ValueError:  # several fields, or no numbers: there is no edge to speak of
+        return ""
+    return " †" if len(values) > 1 and float(point.partition("=")[2]) in (values[0], values[-1]) else ""
 
 
 def _runs_of(runs: pa.Table, setting: str) -> pa.Table:
     return runs.filter(pc.equal(runs.column("setting"), setting)).select(RUNS.names)
 
 
-def _leaders(
-    chosen: pa.Table, rows: Mapping[str, Mapping[str, Row]], reference: str, controls: Sequence[str]
-) -> list[str]:
+def _leaders(chosen: pa.Table, rows: Mapping[str, Mapping[str, Row]], reference: str) -> list[str]:
     lines = [
         "| setting | best competitor | its accuracy | difference | best control | its accuracy |",
         "|---" * 6 + "|",
     ]
     for setting, by_label in rows.items():
-        others = [row for label, row in by_label.items() if label not in (*controls, reference)]
+        others = [row for label, row in by_label.items() if _competes(row) and label != reference]
         cells = [setting]
         if others:
             best = max(others, key=_mean_final)
@@ -132,7 +149,7 @@ def _leaders(
             cells += [best["label"], f"{_mean_final(best):.3f}", _signed(difference)]
         else:
             cells += ["-", "-", "-"]
-        variants = [row for label, row in by_label.items() if label in controls]
+        variants = [row for row in by_label.values() if not _competes(row)]
         top = max(variants, key=_mean_final, default=None)
         cells += [f"{top['label']}", f"{_mean_final(top):.3f}"] if top else ["-", "-"]
         lines.append("| " + " | ".join(cells) + " |")
@@ -141,10 +158,13 @@ def _leaders(
 
 def _grid(rows: Mapping[str, Mapping[str, Row]], cell: Callable[[str, Row], str]) -> list[str]:
     labels = list(dict.fromkeys(label for by_label in rows.values() for label in by_label))
+    marks = {
+        label: " (oracle)" for by_label in rows.values() for label, row in by_label.items() if row["oracle"]
+    }
     lines = ["| | " + " | ".join(rows) + " |", "|---" + "|---:" * len(rows) + "|"]
     for label in labels:
         cells = [cell(setting, by_label[label]) for setting, by_label in rows.items()]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        lines.append(f"| {label}{marks.get(label, '')} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -152,15 +172,20 @@ def _titled(title: str, explanation: str, lines: Sequence[str]) -> str:
     return "\n".join([f"### {title}", "", explanation, "", *lines, ""])
 
 
+def _competes(row: Row) -> bool:
+    """Neither a control nor an oracle."""
+    return not row["follows"] and not row["oracle"]
+
+
 def _mean_final(row: Row) -> float:
     mean = row["final_accuracy"]["mean"]
     return float("-inf") if mean is None else float(mean)
 
 
-def _final(by_label: Mapping[str, Row], row: Row, controls: Sequence[str]) -> str:
-    best = max(_mean_final(other) for label, other in by_label.items() if label not in controls)
+def _final(by_label: Mapping[str, Row], row: Row) -> str:
+    best = max(map(_mean_final, filter(_competes, by_label.values())))
     text = _interval(row["final_accuracy"])
-    if row["label"] not in controls and _mean_final(row) == best:
+    if _competes(row) and _mean_final(row) == best:
         text = f"**{text}**"
     return text + _direction(row["difference"])
 

@@ -14,12 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from fedrevive.core.target import TOLERANCE, WINDOW
+from fedrevive.core.target import TOLERANCE
 from fedrevive.results.files import commit_file, environment_errors
 from fedrevive.results.schemas import NANOSECONDS_PER_UNIT, RUNS
 from fedrevive.results.tensors import contiguous_bytes
 
-"""Evaluations in the moving average (algorithm.md §5.16)."""
 ROWS_PER_GROUP = 65_536
 
 _ACCEPTED: dict[pa.DataType, tuple[type, ...]] = {
@@ -113,7 +112,7 @@ def model_hash(model: Mapping[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def moving_average(values: ArrayLike, window: int = WINDOW) -> NDArray[np.float64]:
+def moving_average(values: ArrayLike, window: int) -> NDArray[np.float64]:
     """Mean of each value and the `window` - 1 before it, same length; NaN until `window` values exist."""
     series = np.asarray(values, np.float64)
     average = np.full(series.shape, np.nan)
@@ -123,21 +122,22 @@ def moving_average(values: ArrayLike, window: int = WINDOW) -> NDArray[np.float6
 
 
 def summary(
-    evaluations: pa.Table, *, target_accuracy: float | None, end_time_ns: int
+    evaluations: pa.Table, *, target_accuracy: float | None, end_time_ns: int, window: int
 ) -> dict[str, float | None]:
-    """What one run achieved on the test part (the window of 10: algorithm.md §5.16; the rest ours).
+    """What one run achieved on the test part.
 
     Args:
         evaluations: table with the schema `schemas.EVALUATIONS`, in order.
         target_accuracy: share in (0, 1] that `time_to_target` refers to, or None.
         end_time_ns: virtual nanoseconds at the end of the run; the last accuracy counts until then.
+        window: evaluations in the moving average, see `core.target.window`.
 
     Returns:
-        final_accuracy: mean of the last 10 accuracies (of all, if fewer).
+        final_accuracy: mean over the last window; over all accuracies of a shorter run but the untrained model's.
         best_accuracy: the largest one.
         auc: time-average by the trapezoid rule, from the first evaluation to the end.
-        time_to_target: virtual time units until the moving average of 10 evaluations reaches the target for
-            the first time; it cannot before the tenth evaluation. None when never, or without a target.
+        time_to_target: virtual time units until the moving average reaches the target for the first time; it
+            cannot before the window is full. None when never, or without a target.
         All are None without any evaluation.
     """
     accuracy = evaluations["test_accuracy"].to_numpy()
@@ -145,11 +145,20 @@ def summary(
     if accuracy.size == 0:
         return dict.fromkeys(("final_accuracy", "best_accuracy", "auc", "time_to_target"))
     return {
-        "final_accuracy": float(accuracy[-WINDOW:].mean()),
+        "final_accuracy": final_mean(evaluations, "test_accuracy", window),
         "best_accuracy": float(accuracy.max()),
         "auc": _time_average(times, accuracy, end_time_ns / NANOSECONDS_PER_UNIT),
-        "time_to_target": None if target_accuracy is None else _first_reach(times, accuracy, target_accuracy),
+        "time_to_target": None
+        if target_accuracy is None
+        else _first_reach(times, accuracy, target_accuracy, window),
     }
+
+
+def final_mean(evaluations: pa.Table, column: str, window: int) -> float:
+    """Mean of `column` over the last `window` evaluations, without the untrained model's unless it is all there is."""
+    trained = evaluations["arrivals"].to_numpy() > 0
+    values = evaluations[column].to_numpy()
+    return float((values[trained] if trained.any() else values)[-window:].mean())
 
 
 def _canonical_values(name: str, column: pa.ChunkedArray) -> Sequence[NDArray[Any]]:
@@ -173,6 +182,8 @@ def _time_average(times: NDArray[np.float64], values: NDArray[np.float64], end: 
     return float(np.trapezoid(values, times) / span) if span > 0 else float(values[-1])
 
 
-def _first_reach(times: NDArray[np.float64], values: NDArray[np.float64], target: float) -> float | None:
-    reached = np.flatnonzero(moving_average(values) >= target - TOLERANCE)
+def _first_reach(
+    times: NDArray[np.float64], values: NDArray[np.float64], target: float, window: int
+) -> float | None:
+    reached = np.flatnonzero(moving_average(values, window) >= target - TOLERANCE)
     return float(times[reached[0]]) if reached.size else None

@@ -9,7 +9,7 @@ import ray
 import torch
 
 from fedrevive.assemble import new_model, require_devices, server_device
-from fedrevive.experiment import ExecutorFactory
+from fedrevive.followed_run import ExecutorFactory
 from fedrevive.runtime.ray_executor import RayExecutor
 from fedrevive.runtime.session import Lane, open_lane, ray_session
 from fedrevive.settings import ExperimentConfig

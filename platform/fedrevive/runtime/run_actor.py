@@ -13,7 +13,7 @@ import torch
 from ray.exceptions import RayActorError, RayTaskError
 
 from fedrevive.assemble import require_devices, server_device
-from fedrevive.experiment import RunIdentity, RunStatus, run_inline
+from fedrevive.followed_run import RunIdentity, RunStatus, run_inline
 from fedrevive.runtime.session import SMALLEST_STORE, ray_session
 from fedrevive.runtime.waiting import SLICE_SECONDS, cause_of, require_node
 from fedrevive.settings import ExperimentConfig
@@ -33,7 +33,7 @@ class RunActor:
     def run(
         self, config: ExperimentConfig, folder: str, manifest: Mapping[str, Any], download: bool
     ) -> Iterator[RunStatus]:
-        """See `experiment.run_inline`."""
+        """See `followed_run.run_inline`."""
         identity = RunIdentity(Path(folder), manifest)
         yield from run_inline(config, identity, download, self._stopped.is_set)
 

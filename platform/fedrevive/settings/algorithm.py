@@ -78,3 +78,14 @@ AlgorithmSettings = Annotated[
     | PortSettings,
     Field(discriminator="name"),
 ]
+
+
+def is_oracle(settings: AlgorithmSettings) -> bool:
+    """Whether the model depends on data that a real server could not see: a yardstick, not a competitor."""
+    match settings:
+        case FedReviveSettings():
+            return settings.proportions == "oracle" or settings.pool == "real"
+        case DdFedReviveSettings():
+            return True
+        case _:
+            return False

@@ -158,4 +158,8 @@ class FedReviveSettings(Section):
             raise ValueError(
                 f"distill_from=stepped does not fit reviver.kind={self.reviver.kind}, which distils nothing; use current"
             )
+        if self.teachers == "random_weights" and self.reviver.kind != "distillation":
+            raise ValueError(
+                f"teachers=random_weights does not fit reviver.kind={self.reviver.kind}, which asks no teacher; use recent"
+            )
         return self

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from fedrevive.algorithms.server_algorithm import Dispatch
 from fedrevive.core.messages import ClientTask, ModelSnapshot
-from fedrevive.core.target import WINDOW, reaches
+from fedrevive.core.target import reaches, window
 from fedrevive.settings import ExperimentConfig
 from fedrevive.simulation.delays import NANOSECONDS
 from fedrevive.simulation.executor import Executor, Pending
@@ -43,8 +43,9 @@ class _Run:
 
     horizon: int
     """No upload after this virtual nanosecond is accepted, so its job need not be trained."""
+    validation: deque[float]
+    """The latest accuracies, as many as the moving average needs."""
     version: int = 0
-    validation: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
     under_way: deque[_Step] = field(default_factory=deque)
 
 
@@ -69,7 +70,7 @@ def simulate(
         Arrivals in order of sequence, evaluations between them, snapshots when asked, one final record.
     """
     timeline = Timeline(config, dispatch)
-    run = _Run(horizon=_horizon(config, dispatch))
+    run = _Run(horizon=_horizon(config, dispatch), validation=deque(maxlen=window(config)))
     if resume_from is None:
         _submit(timeline.in_flight, executor, run)
         run.under_way.append(_Step(0, 0, None, executor.evaluate()))
@@ -117,7 +118,9 @@ def _finished(config: ExperimentConfig, timeline: Timeline, run: _Run) -> bool:
         return True
     if stop.virtual_time is not None and timeline.next_acceptance_at() > stop.virtual_time * NANOSECONDS:
         return True
-    return stop.target_accuracy is not None and reaches(tuple(run.validation), stop.target_accuracy)
+    return stop.target_accuracy is not None and reaches(
+        tuple(run.validation), stop.target_accuracy, window(config)
+    )
 
 
 def _evaluation_due(
