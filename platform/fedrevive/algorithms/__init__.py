@@ -5,6 +5,7 @@ Importing this package does not import torch; building an algorithm does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from fedrevive.algorithms.server_algorithm import (
     ServerState,
     dispatch_of,
 )
+from fedrevive.core.first_read import PHASES
 from fedrevive.settings import ExperimentConfig
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "ServerState",
     "build_algorithm",
     "dispatch_of",
+    "forked_state",
 ]
 
 BUILDERS = {
@@ -58,6 +61,25 @@ def build_algorithm(config: ExperimentConfig, context: ServerContext) -> ServerA
     """
     algorithm: ServerAlgorithm = import_module(BUILDERS[config.algorithm.name]).build(config, context)
     return algorithm
+
+
+def forked_state(
+    config: ExperimentConfig, context: ServerContext, state: ServerState, staleness: Sequence[int]
+) -> ServerState:
+    """The state that `config` has at a moment, from the state of a run whose settings differ in what neither has read.
+
+    Args:
+        config: the experiment that takes over.
+        context: made for `config`; no oracle is looked at.
+        state: the other run's, whose teacher buffer is at least as large; not changed.
+        staleness: of every upload so far, oldest first.
+    """
+    if config.algorithm.name not in PHASES:
+        return state  # all its settings are read from the start, so there is nothing to differ in
+    forked: ServerState = import_module(BUILDERS[config.algorithm.name]).forked(
+        config, context, state, staleness
+    )
+    return forked
 
 
 def __getattr__(name: str) -> Any:

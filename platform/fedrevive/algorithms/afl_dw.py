@@ -6,11 +6,12 @@ down-weighting.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fedrevive.algorithms.aggregation import Contribution, Upload, aggregating
 from fedrevive.algorithms.server_algorithm import ServerAlgorithm, ServerContext, ServerState
-from fedrevive.core.beta_rule import beta_rule
+from fedrevive.core.beta_rule import beta_rule, configured_beta_rule
 from fedrevive.core.schedules import warmup_versions
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.algorithm import AflDwSettings
@@ -33,3 +34,12 @@ def build(config: ExperimentConfig, context: ServerContext) -> ServerAlgorithm:
         return Contribution((1.0 - beta) * upload.delta, replace(upload.info, beta=beta), observed)
 
     return aggregating(config, context, contribution, tuple)  # its memory: the staleness a beta may follow
+
+
+def forked(
+    config: ExperimentConfig, context: ServerContext, state: ServerState, staleness: Sequence[int]
+) -> ServerState:
+    """See `algorithms.forked_state`."""
+    rule = configured_beta_rule(config)
+    assert rule is not None
+    return replace(state, memory=rule.remembered(staleness))

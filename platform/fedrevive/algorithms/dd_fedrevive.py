@@ -10,6 +10,7 @@ the warm-up, K_KD steps per arrival.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -21,7 +22,7 @@ from fedrevive.algorithms.blending import blended
 from fedrevive.algorithms.fedrevive_phases import true_proportions
 from fedrevive.algorithms.server_algorithm import Oracle, ServerAlgorithm, ServerContext, ServerState
 from fedrevive.core.augmentation import build_augmentation
-from fedrevive.core.beta_rule import BetaRule, Observed, beta_rule
+from fedrevive.core.beta_rule import BetaRule, Observed, beta_rule, configured_beta_rule
 from fedrevive.core.distillation import DistillationSetup, Distilled, distill
 from fedrevive.core.flops import distillation_forwards
 from fedrevive.core.loss_guard import LossGuard, LossWindows
@@ -93,6 +94,18 @@ def build(config: ExperimentConfig, context: ServerContext) -> ServerAlgorithm:
     return aggregating(config, context, partial(contribution, setting), lambda: DdFedReviveMemory((), (), {}))
 
 
+def forked(
+    config: ExperimentConfig, context: ServerContext, state: ServerState, staleness: Sequence[int]
+) -> ServerState:
+    """See `algorithms.forked_state`."""
+    settings, rule = config.algorithm, configured_beta_rule(config)
+    assert isinstance(settings, DdFedReviveSettings)
+    assert rule is not None
+    memory: DdFedReviveMemory = state.memory
+    kept = memory.teachers[: settings.teacher_capacity]
+    return replace(state, memory=replace(memory, observed=rule.remembered(staleness), teachers=kept))
+
+
 def contribution(setting: _Setting, state: ServerState, upload: Upload) -> Contribution:
     """One arrival: admit the teacher, past the warm-up distil, blend."""
     memory: DdFedReviveMemory = state.memory
@@ -102,13 +115,14 @@ def contribution(setting: _Setting, state: ServerState, upload: Upload) -> Contr
     teachers = pushed(memory.teachers, teacher, settings.teacher_capacity)
     guard = LossGuard(memory.loss_windows, settings.loss_guard)
     learnt, flops = None, 0.0
-    if beta > 0 and state.version > setting.warmup:
+    distils = state.version > setting.warmup
+    if beta > 0 and distils:
         learnt = _distilled(setting, state, teachers, guard)
         flops = float(distillation_forwards(settings, len(teachers))) * setting.context.forward_flops
     delta, info = blended(upload, None if learnt is None else learnt.delta, beta)
     if learnt is not None and info.distilled_delta_norm is not None:
         info = replace(info, distill_loss=learnt.loss, teacher_agreement=learnt.agreement)
-    info = replace(info, teachers=len(teachers), server_flops=flops)
+    info = replace(info, teachers=len(teachers) if distils else None, server_flops=flops)
     return Contribution(delta, info, DdFedReviveMemory(observed, teachers, guard.windows))
 
 

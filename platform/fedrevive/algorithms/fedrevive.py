@@ -18,6 +18,7 @@ are in fedrevive_phases.py, the controls that distil nothing in weight_pull.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -38,10 +39,11 @@ from fedrevive.algorithms.fedrevive_phases import (
     true_proportions,
 )
 from fedrevive.algorithms.server_algorithm import ServerAlgorithm, ServerContext, ServerState
+from fedrevive.core.beta_rule import configured_beta_rule
 from fedrevive.core.diagnostics import mean_correlation, mean_entropy
 from fedrevive.core.distillation import Distilled
 from fedrevive.core.flops import ArrivalWork, arrival_flops
-from fedrevive.core.generator import GeneratorState, initial_state
+from fedrevive.core.generator import GeneratorState, build_generator, initial_state
 from fedrevive.core.loss_guard import LossGuard
 from fedrevive.core.messages import StepInfo
 from fedrevive.core.probe_log import ProbeLog, empty_log
@@ -82,6 +84,29 @@ def build(config: ExperimentConfig, context: ServerContext) -> ServerAlgorithm:
     return aggregating(config, context, partial(contribution, workshop), initial_memory)
 
 
+def forked(
+    config: ExperimentConfig, context: ServerContext, state: ServerState, staleness: Sequence[int]
+) -> ServerState:
+    """See `algorithms.forked_state`. What no run has touched yet is made anew: it follows its own settings."""
+    settings, rule = config.algorithm, configured_beta_rule(config)
+    assert isinstance(settings, FedReviveSettings)
+    assert rule is not None
+    memory: FedReviveMemory | weight_pull.WeightPullMemory = replace(
+        state.memory,
+        observed=rule.remembered(staleness),
+        teachers=state.memory.teachers[: settings.teacher_capacity],
+    )
+    if isinstance(memory, FedReviveMemory) and memory.generated_version == NEVER:
+        memory = replace(memory, generator=_initial_generator(settings, context))
+    return replace(state, memory=memory)
+
+
+def _initial_generator(settings: FedReviveSettings, context: ServerContext) -> GeneratorState | None:
+    if settings.pool != "generator":
+        return None
+    return initial_state(build_generator(settings, context.input_shape, context.seed, context.device))
+
+
 def contribution(workshop: Workshop, state: ServerState, upload: Upload) -> Contribution:
     """One arrival: admit the teacher, perhaps add to the pool, perhaps distil, blend (algorithm.md §1.2)."""
     settings, context, gate = workshop.settings, workshop.context, workshop.gates
@@ -104,9 +129,11 @@ def contribution(workshop: Workshop, state: ServerState, upload: Upload) -> Cont
         distilled=distils,
     )
     delta, info = _mixed(workshop, upload, learnt, beta)
+    info = _described(info, made)
+    if gate.asks_teachers(state.version):
+        info = _measured(workshop, info, memory, ensemble)
     info = replace(
-        _measured(workshop, _described(info, made), memory, ensemble),
-        teachers=len(memory.teachers),
+        info,
         pool_size=len(memory.pool),
         server_flops=arrival_flops(work, settings, context.forward_flops, context.input_shape),
     )
@@ -152,7 +179,7 @@ def _described(info: StepInfo, done: Round | None) -> StepInfo:
 def _measured(workshop: Workshop, info: StepInfo, memory: FedReviveMemory, ensemble: Ensemble) -> StepInfo:
     """Diagnostics of the teachers, with those that need an oracle where the server has one."""
     oracle, accuracy = workshop.context.oracle, workshop.ensemble_accuracy
-    info = replace(info, proportion_entropy=mean_entropy(ensemble.proportions))
+    info = replace(info, teachers=len(memory.teachers), proportion_entropy=mean_entropy(ensemble.proportions))
     if oracle is not None:
         true = true_proportions(oracle, memory.teachers)
         info = replace(info, proportion_correlation=mean_correlation(ensemble.proportions, true))

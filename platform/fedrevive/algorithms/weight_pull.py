@@ -62,7 +62,8 @@ def build(
         pulls = beta > 0 and state.version > warmup
         pull = reviver.pull * (goal[:count] - state.model[:count]) if pulls else None
         delta, info = blended(upload, pull, beta)
-        teachers = len(memory.teachers) if isinstance(reviver, TeacherMeanReviver) else None
+        averages = isinstance(reviver, TeacherMeanReviver) and state.version > warmup
+        teachers = len(memory.teachers) if averages else None
         return Contribution(delta, replace(info, teachers=teachers), memory)
 
     return aggregating(config, context, contribution, initial_memory)

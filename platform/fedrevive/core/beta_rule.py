@@ -7,7 +7,7 @@ K = 100, B = 1 these are the published numbers).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fedrevive.core.schedules import (
@@ -57,7 +57,11 @@ class BetaRule:
     def evaluate(self, observed: Observed, staleness: int) -> tuple[float, Observed]:
         """beta of one upload, judged by the uploads before it, and what is remembered afterwards."""
         beta = self.schedule(observed)(staleness)
-        return beta, (*observed, staleness)[-self.window :] if self.window else ()
+        return beta, self.remembered((*observed, staleness))
+
+    def remembered(self, staleness: Sequence[int]) -> Observed:
+        """What is kept of the staleness of all uploads so far, oldest first."""
+        return tuple(staleness[-self.window :]) if self.window else ()
 
 
 def beta_rule(settings: BetaSettings, *, concurrency: int, updates_per_version: int) -> BetaRule:

@@ -102,7 +102,8 @@ class StepInfo:
     feature_loss: float | None = None
     adversarial_loss: float | None = None
     teachers: int | None = None
-    """Teachers in the buffer, this one included."""
+    """Teachers in the buffer, this one included; this and what is measured of them is None until the server's version
+    lets them be asked."""
     pool_size: int | None = None
     """Pseudo-samples in the pool."""
     proportion_entropy: float | None = None

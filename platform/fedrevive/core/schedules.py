@@ -176,6 +176,10 @@ class Gates:
         """Whether an update calls for anything at all; a fresh one is taken as it is."""
         return self.stepped or beta > 0
 
+    def asks_teachers(self, version: int) -> bool:
+        """Whether anything may be asked of the teachers; until then nothing depends on how many are kept."""
+        return version >= self.freeze or self.distils(version)
+
     def completes(self, pending: int) -> bool:
         """Whether an update may be distilled at, given how many the version already has."""
         return not self.stepped or pending + 1 == self.updates_per_version

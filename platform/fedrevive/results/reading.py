@@ -11,7 +11,14 @@ import pyarrow.parquet as pq
 from fedrevive.results.files import environment_errors, sha256_bytes
 from fedrevive.results.manifest import read_manifest
 from fedrevive.results.schemas import SORT_KEYS, TABLES
-from fedrevive.results.snapshots import Part, document_files, documents, no_intact_snapshot
+from fedrevive.results.snapshots import (
+    Part,
+    Snapshot,
+    document_files,
+    documents,
+    intact_documents,
+    no_intact_snapshot,
+)
 from fedrevive.settings.errors import ExitCode, UserError
 
 
@@ -44,6 +51,17 @@ def committed_parts(directory: Path) -> tuple[Part, ...]:
     if newest is None and files:
         raise no_intact_snapshot(files[0])
     return newest.parts if newest else ()
+
+
+def read_snapshot(directory: Path) -> Snapshot | None:
+    """The newest snapshot of a run folder whose writer is gone, checked; None without one.
+
+    Raises:
+        UserError: exit code 3, there are snapshots but none is intact; 5, the folder cannot be read.
+    """
+    with environment_errors(directory):
+        newest = intact_documents(directory, 1)
+        return newest[0].load(directory) if newest else None
 
 
 def read_parts(directory: Path, table: str, parts: Iterable[Part]) -> pa.Table:

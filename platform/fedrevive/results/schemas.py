@@ -59,7 +59,7 @@ ARRIVALS = _schema(
     _absent("onehot_loss", _F, "nats", "teachers' cross-entropy on the intended labels"),
     _absent("feature_loss", _F, "distance", "distance to the teachers' feature statistics"),
     _absent("adversarial_loss", _F, "nats", "disagreement of teachers and student, negated"),
-    _absent("teachers", _I, "count", "teachers in the buffer, this one included"),
+    _absent("teachers", _I, "count", "teachers in the buffer, this one included, once they may be asked"),
     _absent("pool_size", _I, "samples", "pseudo-samples in the pool"),
     _absent(
         "proportion_entropy", _F, "nats", "entropy of the teachers' class proportions, mean over teachers"
