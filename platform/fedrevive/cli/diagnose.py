@@ -36,7 +36,7 @@ def _runs(directory: Path) -> list[tuple[str, Path]]:
     if not is_kind(directory, KIND):
         return [(read_manifest(directory)["config"]["algorithm"]["name"], directory)]
     folders = [
-        (entry["label"], directory / "runs" / entry["run_id"])
+        (f"{entry['label']} {entry['point']}".strip(), directory / "runs" / entry["run_id"])
         for entry in read_manifest(directory)["entries"]
     ]
     return [(label, folder) for label, folder in folders if has_manifest(folder)]

@@ -1,13 +1,9 @@
 """Pictures: accuracy over virtual time, and the staleness a run will meet. PNG, 900 x 550 pixels, drawn off
-screen.
-
-Colours are Okabe and Ito's palette, which stays distinct under the common colour-vision deficiencies; each
-line also has its own dash pattern and its own label at its end.
+screen. Each line has its own dash pattern and its own label at its end.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +11,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fedrevive.results.files import commit_file
+from fedrevive.results.drawing import (
+    DASHES,
+    INK,
+    MUTED,
+    PALETTE,
+    caption,
+    headline,
+    new_figure,
+    note,
+    plain_axes,
+    save,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,9 +34,6 @@ Curve = tuple[ArrayLike, ArrayLike]
 Series = tuple[NDArray[np.float64], NDArray[np.float64]]
 Beta = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_DASHES = ("-", (0, (6, 1.5)), (0, (3, 1.2)), (0, (5, 1.5, 1, 1.5)))
-_INK, _MUTED, _GRID = "#222222", "#666666", "#E4E4E4"
 _GRID_POINTS = 400
 
 
@@ -60,7 +64,7 @@ def accuracy_figure(
     figure, axes = _canvas(title)
     ends = []
     for index, (label, runs) in enumerate(curves.items()):
-        color, dashes = _PALETTE[index % len(_PALETTE)], _DASHES[index % len(_DASHES)]
+        color, dashes = PALETTE[index % len(PALETTE)], DASHES[index % len(DASHES)]
         measured = [(np.asarray(times, np.float64), np.asarray(values, np.float64)) for times, values in runs]
         times, values = _on_common_grid(measured)
         axes.fill_between(times, values.min(0), values.max(0), color=color, alpha=0.15, linewidth=0)
@@ -73,8 +77,8 @@ def accuracy_figure(
     axes.set_xlim(0, max((end.x for end in ends), default=1.0) or 1.0)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     _label_ends(axes, ends)
-    _caption(figure, _accuracy_caption(curves))
-    _save(figure, path)
+    caption(figure, _accuracy_caption(curves))
+    save(figure, path)
 
 
 def staleness_figure(staleness: ArrayLike, beta: Beta | None, path: Path) -> None:
@@ -88,52 +92,59 @@ def staleness_figure(staleness: ArrayLike, beta: Beta | None, path: Path) -> Non
     Raises:
         UserError: exit code 5, `path` cannot be written.
     """
-    from matplotlib.ticker import MaxNLocator
-
     values = np.asarray(staleness, np.int64)
     figure, axes = _canvas("Staleness of the accepted updates")
+    taus, text = draw_staleness(axes, values)
+    if beta is not None:
+        right = beta_axis(axes)
+        right.set_ylabel(right.get_ylabel(), color=PALETTE[1])
+        right.tick_params(colors=PALETTE[1])
+        right.plot(taus, beta(taus), color=PALETTE[1], linewidth=2)
+    caption(figure, text)
+    save(figure, path)
+
+
+def draw_staleness(axes: Axes, values: NDArray[np.int64]) -> tuple[NDArray[np.int64], str]:
+    """Draw the share of arrivals per staleness as bars, with the mean; at most 60 bars.
+
+    Returns:
+        The whole versions that the axis covers, and a caption.
+    """
+    from matplotlib.ticker import MaxNLocator
+
     width = max(1, -(-(int(values.max()) + 1) // 60))
     starts = np.arange(0, int(values.max()) + 1, width)
     counts = np.bincount(values // width, minlength=starts.size)
     axes.bar(starts + (width - 1) / 2, counts / values.size, width * 0.92, color="#9DB7CE")
     mean = float(values.mean())
-    axes.axvline(mean, color=_INK, linewidth=1, linestyle=":")
-    _note(axes, f"mean {mean:.1f}", (mean, 1), (5, -12), ("data", "axes fraction"))
+    axes.axvline(mean, color=INK, linewidth=1, linestyle=":")
+    note(axes, f"mean {mean:.1f}", (mean, 1), (5, -12), ("data", "axes fraction"))
     right = max(float(starts[-1]) + width, 10.0)
     axes.set_xlim(-0.5, right - 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("staleness τ (server versions)")
     axes.set_ylabel("share of arrivals")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    if beta is not None:
-        _draw_beta(axes, np.arange(int(right)), beta)
     unit = "version" if width == 1 else "versions"
-    _caption(figure, f"{values.size:,} arrivals; a bar covers {width} {unit}")
-    _save(figure, path)
+    return np.arange(int(right)), f"{values.size:,} arrivals; a bar covers {width} {unit}"
 
 
-def _draw_beta(axes: Axes, taus: NDArray[np.int64], beta: Beta) -> None:
+def beta_axis(axes: Axes) -> Axes:
+    """A second vertical axis of `axes`, from 0 to 1, for beta(tau)."""
     right = axes.twinx()
-    right.plot(taus, beta(taus), color=_PALETTE[1], linewidth=2)
-    right.set_ylim(0, 1.02)
-    right.set_ylabel("β(τ), share of the distilled delta", color=_PALETTE[1])
-    right.tick_params(colors=_PALETTE[1], length=0)
+    right.set_ylim(0, 1.08)  # room for the note on the mean above 1
+    right.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+    right.set_ylabel("β(τ), share of the distilled delta")
+    right.tick_params(length=0)
     right.spines[:].set_visible(False)
+    return right
 
 
 def _canvas(title: str) -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5.5), dpi=100, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 5.5)
     axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=_INK, pad=12)
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color("#AAAAAA")
-    axes.tick_params(colors=_INK, length=0)
+    plain_axes(axes)
+    headline(axes, title)
     return figure, axes
 
 
@@ -157,37 +168,13 @@ def _label_ends(axes: Axes, ends: Sequence[_End]) -> None:
         places[index] = min(places[index], ceiling)
         ceiling = places[index] - gap
     for end, place in zip(ordered, places, strict=True):
-        _note(axes, end.label, (1, place), (6, -4), ("axes fraction", "data"), color=end.color, weight="bold")
+        note(axes, end.label, (1, place), (6, -4), ("axes fraction", "data"), color=end.color, weight="bold")
     axes.set_ylim(low, high)
 
 
 def _mark_target(axes: Axes, target: float) -> None:
-    axes.axhline(target, color=_MUTED, linewidth=1, linestyle=":")
-    _note(axes, f"target {target:.0%}", (0, target), (4, 3), ("axes fraction", "data"), color=_MUTED)
-
-
-def _note(
-    axes: Axes,
-    text: str,
-    point: tuple[float, float],
-    offset: tuple[float, float],
-    coordinates: tuple[str, str],
-    *,
-    color: str = _INK,
-    weight: str = "normal",
-) -> None:
-    """Write `text` at `point`, `offset` typographic points away, even outside the axes."""
-    axes.annotate(
-        text,
-        point,
-        offset,
-        xycoords=coordinates,
-        textcoords="offset points",
-        color=color,
-        fontweight=weight,
-        fontsize=9.5,
-        annotation_clip=False,
-    )
+    axes.axhline(target, color=MUTED, linewidth=1, linestyle=":")
+    note(axes, f"target {target:.0%}", (0, target), (4, 3), ("axes fraction", "data"), color=MUTED)
 
 
 def _accuracy_caption(curves: Mapping[str, Sequence[Curve]]) -> str:
@@ -196,13 +183,3 @@ def _accuracy_caption(curves: Mapping[str, Sequence[Curve]]) -> str:
         return "one seed"
     seeds = str(max(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
     return f"line: mean over {seeds} seeds; band: lowest to highest seed"
-
-
-def _caption(figure: Figure, text: str) -> None:
-    figure.supxlabel(text, x=0.01, ha="left", fontsize=8.5, color=_MUTED)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    commit_file(path, content.getvalue())

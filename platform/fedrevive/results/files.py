@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fedrevive.settings.errors import ExitCode, UserError
 
@@ -40,6 +40,28 @@ def commit_file(path: Path, *chunks: Any) -> str:
         temporary, digest = _write_temporary(path.parent, path.name, chunks)
         _rename(temporary, path)
     return digest
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose content takes the place of `path` when the block ends; after an exception `path` is as before.
+
+    The file gets the permissions that the user's umask gives to new files: it is meant to be handed on.
+
+    Raises:
+        UserError: exit code 5, naming path and reason; nothing is left behind.
+    """
+    with environment_errors(path):
+        temporary = _temporary_path(path.parent, path.name)
+        try:
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _rename(temporary, path)
 
 
 def commit_blob(folder: Path, suffix: str, chunks: Iterable[Any]) -> str:
@@ -79,8 +101,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _temporary_path(folder: Path, name: str) -> Path:
+    return folder / f".{name.lstrip('.')}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+
+
 def _write_temporary(folder: Path, name: str, chunks: Iterable[Any]) -> tuple[Path, str]:
-    temporary = folder / f".{name.lstrip('.')}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+    temporary = _temporary_path(folder, name)
     digest = hashlib.sha256()
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,9 @@ def study_markdown(runs: pa.Table, targets: Mapping[str, float]) -> str:
         runs: all runs, schema `STUDY`; only selected ones are reported.
         targets: per setting, the accuracy behind time to target.
     """
+    short = _short(runs.column("label").to_pylist())
+    called = pa.array([short[label] for label in runs.column("label").to_pylist()], pa.string())
+    runs = runs.set_column(runs.schema.get_field_index("label"), runs.schema.field("label"), called)
     chosen = runs.filter(runs.column("selected"))
     settings = list(dict.fromkeys(chosen.column("setting").to_pylist()))
     reference = _reference(chosen)
@@ -128,6 +131,15 @@ def _edge(point: str, tried: Sequence[str]) -> str:
     except ValueError:  # several fields, or no numbers: there is no edge to speak of
         return ""
     return " †" if len(values) > 1 and float(point.partition("=")[2]) in (values[0], values[-1]) else ""
+
+
+def _short(labels: Iterable[str]) -> dict[str, str]:
+    """Labels without their grids, which the report lists at its end, as long as they can be told apart."""
+    short = {
+        label: ":".join(part for part in label.split(":") if "/" not in part)
+        for label in dict.fromkeys(labels)
+    }
+    return short if len(set(short.values())) == len(short) else {label: label for label in short}
 
 
 def _runs_of(runs: pa.Table, setting: str) -> pa.Table:
