@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from fedrevive.algorithms import ServerAlgorithm, ServerContext, ServerState, bu
 from fedrevive.algorithms.server_algorithm import Oracle, needs_oracle
 from fedrevive.core.messages import ClientUpdate, ModelSnapshot, StepInfo
 from fedrevive.core.model_state import FlatModel
+from fedrevive.core.state_tree import encode
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.algorithm import AlgorithmSettings
 from fedrevive.settings.experiment import ServerSettings, StopSettings
+from fedrevive.settings.fedrevive import FedReviveSettings
 from fedrevive.settings.model import CnnSettings
 from fedrevive.settings.task import DigitsTask
 from fedrevive.tasks.federated import TaskInfo
@@ -24,6 +28,21 @@ from fedrevive.tasks.models import build_model, forward_flops
 INFO = TaskInfo("toy", (1, 8, 8), 3, (0.4,), (0.3,))
 
 Step = tuple[ServerState, StepInfo]
+
+SMALL = FedReviveSettings(
+    teacher_capacity=3,
+    generate_every_versions=2,
+    freeze_versions=2,
+    warmup_versions=4,
+    probe_samples=8,
+    synthesis_batch=8,
+    latent_size=4,
+    generator_width=4,
+    pool_capacity=20,
+    distill_steps=3,
+    distill_batch=4,
+    distill_lr=1e-3,
+)
 
 
 def make_context(norm: str = "none", seed: int = 3, oracle: Oracle | None = None) -> ServerContext:
@@ -130,14 +149,26 @@ def quadratic_context() -> ServerContext:
     )
 
 
+def two_logit_context(oracle: Oracle | None = None) -> ServerContext:
+    """Two parameters that start at (0, 0): times the value of the only pixel, they are the two logits."""
+
+    def new_model() -> FlatModel:
+        module = nn.Sequential(nn.Flatten(), nn.Linear(1, 2, bias=False))
+        nn.init.zeros_(module[1].weight)
+        return FlatModel(module, "reset")
+
+    spec = new_model().spec
+    return replace(quadratic_context(), new_model=new_model, spec=spec, input_shape=(1, 1, 1), oracle=oracle)
+
+
 def quadratic_trace(
-    settings: AlgorithmSettings, arrivals: list[tuple[int, int]], targets=TARGETS, **server
+    settings: AlgorithmSettings, arrivals: list[tuple[int, int]], targets=TARGETS, context=None, **server
 ) -> list[Step]:
     """Apply `arrivals` of (client, number of arrivals its base had seen).
 
     Client i descends |x - target_i|^2 / 2 once with step 1/2: it returns the midpoint of its base and its target.
     """
-    algorithm = build_algorithm(make_config(settings, **server), quadratic_context())
+    algorithm = build_algorithm(make_config(settings, **server), context or quadratic_context())
     states, steps = [algorithm.init()], []
     for job, (client, seen) in enumerate(arrivals):
         base = ModelSnapshot(states[seen].version, states[seen].model.numpy())
@@ -148,43 +179,65 @@ def quadratic_trace(
     return steps
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def small() -> Callable[..., FedReviveSettings]:
+    """small(field=value, ...): FedRevive at the size of this world, every phase within a dozen arrivals."""
+    return lambda **fields: SMALL.model_copy(update=fields)
+
+
+@pytest.fixture(scope="session")
+def encoded() -> Callable[[ServerState], tuple[str, dict[str, bytes]]]:
+    """A state as what is saved, in every bit."""
+
+    def to_bytes(state: ServerState) -> tuple[str, dict[str, bytes]]:
+        structure, arrays = encode(state)
+        return json.dumps(structure), {name: array.tobytes() for name, array in arrays.items()}
+
+    return to_bytes
+
+
+@pytest.fixture(scope="session")
 def context_of() -> Callable[..., ServerContext]:
     return make_context
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def oracle_of() -> Callable[[], Oracle]:
     return make_oracle
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config_of() -> Callable[..., ExperimentConfig]:
     return make_config
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def update_of() -> Callable[..., ClientUpdate]:
     return client_update
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def quadratic() -> Callable[..., ServerContext]:
     return quadratic_context
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def two_logits() -> Callable[..., ServerContext]:
+    return two_logit_context
+
+
+@pytest.fixture(scope="session")
 def trace() -> Callable[..., list[Step]]:
-    """trace(settings, [(client, base's arrivals), ...], concurrency=..., lr=..., updates=...) -> [(state, info)]."""
+    """trace(settings, [(client, base's arrivals), ...], concurrency=..., lr=..., context=...) -> [(state, info)]."""
     return quadratic_trace
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def drive() -> Callable[..., list[Step]]:
     """drive(settings, arrivals=..., norm=..., concurrency=..., lr=..., updates=...) -> [(state, info)]; with an oracle
     for settings that ask for one.

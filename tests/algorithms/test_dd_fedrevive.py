@@ -15,8 +15,7 @@ from torch import nn
 from fedrevive.algorithms import STATE_TYPES, build_algorithm
 from fedrevive.algorithms.server_algorithm import Oracle
 from fedrevive.assemble import server
-from fedrevive.core.messages import ClientUpdate, ModelSnapshot
-from fedrevive.core.model_state import FlatModel
+from fedrevive.core.messages import ModelSnapshot
 from fedrevive.core.seeds import Purpose, torch_generator
 from fedrevive.core.state_tree import decode, encode
 from fedrevive.core.synthetic_pool import SyntheticPool, draw_by_class
@@ -53,31 +52,18 @@ def driven(config_of, context, update_of, settings, arrivals, **server_settings)
     return steps
 
 
-def test_one_step_by_hand(config_of, quadratic) -> None:
+def test_one_step_by_hand(trace, two_logits) -> None:
     # Two parameters that are the two logits of a white pixel. Upload 1 is fresh: x = (2, 0). Upload 2 brings (0, 4)
     # from (0, 0), and is the only teacher (c = 1): it prefers class 1, the student class 0, so one Adam step moves
     # the student by (-1/8, 1/8). Half of each: (0, 2) + (-1/16, 1/16).
-    def new_model() -> FlatModel:
-        module = nn.Sequential(nn.Flatten(), nn.Linear(1, 2, bias=False))
-        nn.init.zeros_(module[1].weight)
-        return FlatModel(module, "reset")
-
     white = torch.full((2, 1, 1, 1), 255, dtype=torch.uint8)
     oracle = Oracle(torch.ones(2, 2, dtype=torch.int64), white, torch.tensor([0, 1]))
-    model = new_model()
-    context = replace(quadratic(), new_model=new_model, spec=model.spec, input_shape=(1, 1, 1), oracle=oracle)
     settings = DdFedReviveSettings(
         teacher_capacity=1, warmup_versions=0, distill_steps=1, distill_lr=0.125, distill_weight_decay=0.0
     )
-    algorithm = build_algorithm(config_of(settings, lr=1.0), context)
-    state, base = algorithm.init(), ModelSnapshot(0, np.zeros(2, np.float32))
-    trace = []
-    for client, trained in ((0, [2.0, 0.0]), (1, [0.0, 4.0])):
-        state, info = algorithm.apply(
-            state, base, ClientUpdate(client, client, np.array(trained, np.float32), 1, 0.0)
-        )
-        trace.append(state.model.tolist())
-    np.testing.assert_allclose(trace, [[2, 0], [2 - 1 / 16, 2 + 1 / 16]], atol=1e-5)
+    steps = trace(settings, [(0, 0), (1, 0)], context=two_logits(oracle), lr=1.0)
+    models, info = [state.model.tolist() for state, _ in steps], steps[-1][1]
+    np.testing.assert_allclose(models, [[2, 0], [2 - 1 / 16, 2 + 1 / 16]], atol=1e-5)
     assert (info.staleness, info.beta, info.teachers) == (1, 0.5, 1)
 
 
@@ -189,6 +175,27 @@ def test_every_arrival_distils_on_batches_of_its_own(config_of, context_of, upda
     }
     assert None not in losses
     assert len(losses) == 2
+
+
+def test_the_guard_remembers_losses_and_refuses_a_jump(config_of, context_of, update_of) -> None:
+    context = seeing(context_of())
+    remembered: tuple[float, ...] = ()
+    for *_, after, info in driven(config_of, context, update_of, SETTINGS, 12):
+        windows = after.memory.loss_windows
+        if info.distill_loss is not None:
+            new = windows["distillation"][-3:]
+            assert sum(new) / 3 == pytest.approx(info.distill_loss, rel=1e-5)
+            remembered = (remembered + new)[-20:]
+        assert windows.get("distillation", ()) == remembered
+    assert len(remembered) == 20
+    base = ModelSnapshot(after.version - 3, context.initial_model.numpy())
+    update = update_of(base, context, 1, 99)
+    update = replace(update, model=10 * update.model)
+    for guard, beta in ((True, 0.0), (False, 0.5)):
+        settings = SETTINGS.model_copy(update={"loss_guard": guard})
+        state, info = build_algorithm(config_of(settings), context).apply(after, base, update)
+        assert (info.beta, info.distill_loss is None) == (beta, guard)
+        assert state.memory.loss_windows == windows
 
 
 def test_uniform_proportions_do_not_look_at_histograms(config_of, context_of, update_of) -> None:

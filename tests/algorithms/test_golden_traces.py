@@ -1,4 +1,4 @@
-"""FedAvg, FedAsync, FedBuff and AFL-DW on a two-parameter quadratic, against traces computed by hand.
+"""FedAvg, FedAsync, FedBuff, AFL-DW and FedRevive on two parameters, against traces computed by hand.
 
 Client i descends |x - target_i|^2 / 2 once with step 1/2, so it returns the midpoint of its base and its target:
 client 0 has target (4, 0), client 1 has target (0, 8); the server starts at (0, 0).
@@ -72,6 +72,33 @@ def test_afl_dw_weighs_stale_updates_down_after_the_warm_up(trace) -> None:
     assert models(steps)[:2] == [[2, 0], [2, 4]]
     np.testing.assert_allclose(models(steps)[2:], [[2.5, 4], [2.5, 4]], atol=1e-6)
     assert [info.beta for _, info in steps] == pytest.approx([0, 0, 0.5, 1.0])
+
+
+def test_fedrevive_blends_in_what_the_newest_model_teaches(trace, small, two_logits) -> None:
+    # The parameters are two logits, scaled by whatever the generator's only pixel shows; c = 1, so an upload's own
+    # model is the only teacher; a fresh Adam's first step moves both parameters by 1/8, whatever the gradient's size.
+    # Upload 1 is fresh. Upload 2, (0, 4) from (0, 0), tau 1: beta 1/2. It prefers class 1, the server model (2, 0)
+    # class 0: the student moves by (-1/8, 1/8), half of it and half of (0, 4) are taken.
+    # Upload 3, (2, 0) from (0, 0), tau 2: beta 1, its own delta is not taken. It prefers class 0 and the server model
+    # class 1 by now: all of (1/8, -1/8).
+    settings = small(
+        beta=OneMinusCosineBeta(half_staleness=1.0),
+        teacher_capacity=1,
+        generate_every_versions=1,
+        freeze_versions=0,
+        warmup_versions=0,
+        distill_steps=1,
+        distill_lr=0.125,
+        distill_weight_decay=0.0,
+    )
+    steps = trace(settings, [(0, 0), (1, 0), (0, 0)], context=two_logits(), concurrency=3, lr=1.0)
+    by_hand = [[2, 0], [2 - 1 / 16, 2 + 1 / 16], [2 + 1 / 16, 2 - 1 / 16]]
+    np.testing.assert_allclose(models(steps), by_hand, atol=1e-5)
+    assert [info.beta for _, info in steps] == pytest.approx([0, 0.5, 1])
+    assert [info.pool_size for _, info in steps] == [0, 8, 16]
+    for _, info in steps[1:]:
+        assert info.distilled_delta_norm == pytest.approx(math.sqrt(2) / 8, rel=1e-5)
+        assert info.delta_cosine == pytest.approx(math.sqrt(0.5), rel=1e-5)
 
 
 def test_a_base_from_the_future_is_refused(config_of, quadratic) -> None:

@@ -29,14 +29,9 @@ CASES = {
 }
 
 
-def encoded(state):
-    structure, arrays = encode(state)
-    return json.dumps(structure), {name: array.tobytes() for name, array in arrays.items()}
-
-
 @pytest.mark.parametrize("norm", ["none", "batch"])
 @pytest.mark.parametrize("case", CASES)
-def test_apply_is_pure_and_survives_a_snapshot(case, norm, config_of, context_of, update_of) -> None:
+def test_apply_is_pure_and_survives_a_snapshot(encoded, case, norm, config_of, context_of, update_of) -> None:
     settings, lr, size = CASES[case]
     context = context_of(norm)
     config = config_of(settings, lr=lr, updates=size, clients=7)

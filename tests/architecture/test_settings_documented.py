@@ -1,6 +1,8 @@
+import re
+
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.section import Section
-from fedrevive.settings.sections import section_field
+from fedrevive.settings.sections import discriminator, section_field
 
 
 def sections(model: type[Section]) -> set[type[Section]]:
@@ -18,6 +20,20 @@ def test_every_section_and_field_says_what_it_is():
     assert [model.__name__ for model in known if not model.__doc__] == []
     silent = [
         f"{m.__name__}.{name}" for m in known for name, info in m.model_fields.items() if not info.description
+    ]
+    assert silent == []
+
+
+def test_every_field_of_an_algorithm_says_whose_choice_it_is():
+    """`as in fedrevive` sends the reader elsewhere, and an authority that is not named cannot be checked."""
+    known = set().union(*map(sections, section_field(ExperimentConfig, "algorithm").kinds.values()))
+    assert len(known) > 20
+    whose = re.compile(r"\b(paper|published example|ours)\b", re.IGNORECASE)
+    silent = [
+        f"{model.__name__}.{name}: {info.description}"
+        for model in known
+        for name, info in model.model_fields.items()
+        if name != discriminator(model) and not whose.search(info.description)
     ]
     assert silent == []
 

@@ -16,7 +16,10 @@ from fedrevive.experiment import run_experiment
 from fedrevive.results.store import RunStore
 from fedrevive.runtime.ray_executor import RayExecutor
 from fedrevive.runtime.session import Lane, open_lane, ray_session
+from fedrevive.settings import ExperimentConfig
+from fedrevive.settings.fedrevive import FedReviveSettings
 from fedrevive.settings.loading import load
+from fedrevive.settings.sections import section_field
 from fedrevive.simulation.executor import InlineExecutor
 from fedrevive.simulation.loop import simulate
 from fedrevive.simulation.records import ArrivalRecord, FinalRecord, SnapshotRecord
@@ -36,7 +39,7 @@ VARIANTS = {
     "fedbuff-weighted": ["algorithm.name=fedbuff", "algorithm.staleness_weight.family=polynomial"],
     "afl_dw": ["algorithm.name=afl_dw", "algorithm.warmup_versions=3"],
     "fedrevive": REVIVE,
-    "fedrevive-b2": [*REVIVE, "server.updates_per_version=2"],
+    "fedrevive-b2": [*REVIVE, "server.updates_per_version=2", "algorithm.beta.family=polynomial"],
     "fedrevive-batch-norm": [*REVIVE, "model.norm=batch"],
     "fedrevive-group-norm": [*REVIVE, "model.norm=group"],
     "fedrevive-oracles": [
@@ -44,6 +47,7 @@ VARIANTS = {
         "algorithm.proportions=oracle",
         "algorithm.pool=real",
         "algorithm.diagnostics=true",
+        "algorithm.beta.family=linear",
     ],
     "fedrevive-noise": [
         *REVIVE,
@@ -51,6 +55,7 @@ VARIANTS = {
         "algorithm.teachers=random_weights",
         "algorithm.class_weights=false",
         "algorithm.labels=uniform",
+        "algorithm.beta.family=exponential",
     ],
     "fedrevive-convex": [
         *REVIVE,
@@ -70,7 +75,12 @@ VARIANTS = {
         "algorithm.reviver.kind=teacher_mean",
         "algorithm.beta.family=sigmoid",
     ],
-    "fedrevive-server-ema": [*REVIVE, "algorithm.reviver.kind=server_ema", "model.norm=batch"],
+    "fedrevive-server-ema": [
+        *REVIVE,
+        "algorithm.reviver.kind=server_ema",
+        "model.norm=batch",
+        "algorithm.beta.family=stepwise",
+    ],
     "afl_dw-adaptive": ["algorithm.name=afl_dw", "algorithm.beta.family=variance_driven"],
     "ca2fl": ["algorithm.name=ca2fl", "server.updates_per_version=3"],
     "fadas": ["algorithm.name=fadas", "server.updates_per_version=2", "server.lr=0.01"],
@@ -93,6 +103,15 @@ VARIANTS = {
 
 def experiment(variant, *more):
     return load("digits", [*TINY, *VARIANTS[variant], *more])
+
+
+def test_the_variants_cover_every_algorithm_and_every_beta():
+    algorithms = [experiment(variant).algorithm for variant in VARIANTS]
+    betas = {algorithm.beta.family for algorithm in algorithms if hasattr(algorithm, "beta")}
+    assert {algorithm.name for algorithm in algorithms} == set(
+        section_field(ExperimentConfig, "algorithm").kinds
+    )
+    assert betas == set(section_field(FedReviveSettings, "beta").kinds)
 
 
 def inline_executor(config):

@@ -26,6 +26,8 @@ from fedrevive.settings.model import CnnSettings
 from fedrevive.tasks.federated import TaskInfo
 from fedrevive.tasks.models import build_model
 
+torch.set_num_threads(1)
+
 INFO = TaskInfo("toy", (1, 8, 8), 3, (0.4,), (0.3,))
 CPU = torch.device("cpu")
 
@@ -84,9 +86,10 @@ def test_equal_teacher_and_student_have_no_loss_and_no_gradient() -> None:
 
 
 def slow_delta(
-    settings: FedReviveSettings, student: FlatModel, asked: Ensemble
+    settings: FedReviveSettings, student: FlatModel, asked: Ensemble, guard: LossGuard | None = None
 ) -> tuple[torch.Tensor, float]:
     """Distillation in float64: teacher by teacher, sample by sample, a per-parameter Adam."""
+    guard = guard or LossGuard({}, enabled=False)
     steps, batch = settings.distill_steps, settings.distill_batch
     samples = pool()
     if asked.class_weights:
@@ -95,7 +98,7 @@ def slow_delta(
         drawn = draw_uniformly(samples, len(asked.models), steps * batch, random(6))
     module = copy.deepcopy(student.module).double().train()
     for parameter in module.parameters():
-        parameter.grad = None
+        parameter.grad = torch.zeros_like(parameter)
     before = [p.detach().clone() for p in module.parameters()]
     kind = torch.optim.Adam if settings.distill_optimizer == "adam" else torch.optim.SGD
     optimiser = kind(module.parameters(), lr=settings.distill_lr, weight_decay=settings.distill_weight_decay)
@@ -110,13 +113,16 @@ def slow_delta(
             for b in range(batch):
                 target = torch.softmax(frozen(images[k][b : b + 1])[0], dim=0)
                 loss = loss + (target * torch.log(target / own[k, b])).sum() / (len(taken) * batch)
-        optimiser.zero_grad()
-        loss.backward()
+        optimiser.zero_grad(
+            set_to_none=False
+        )  # a parameter whose gradient is None would not be stepped at all
+        if guard.accepts("distillation", loss):
+            loss.backward()
+            losses.append(float(loss.detach()))
         optimiser.step()
-        losses.append(float(loss.detach()))
     moved = [a.detach() - b for a, b in zip(module.parameters(), before, strict=True)]
     flat = [m.permute(0, 2, 3, 1).flatten() if m.dim() == 4 else m.flatten() for m in moved]
-    return torch.cat(flat), sum(losses) / steps
+    return torch.cat(flat), sum(losses) / len(losses)
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "group"])
@@ -191,6 +197,32 @@ def test_a_loss_that_jumps_is_dropped() -> None:
     assert guarded is not None
     assert free.loss > 3 * first.loss >= guarded.loss
     assert max(guard.windows["distillation"]) <= 3 * first.loss
+
+
+@pytest.mark.parametrize(("optimiser", "lr"), [("adam", 0.1), ("sgd", 2.0)])
+def test_a_dropped_loss_leaves_momentum_and_weight_decay(optimiser: str, lr: float) -> None:
+    settings = FedReviveSettings(
+        distill_steps=5, distill_batch=6, distill_optimizer=optimiser, distill_lr=lr, distill_weight_decay=0.1
+    )
+    first = run(settings.model_copy(update={"distill_steps": 1}), model(7), teachers())
+    windows = {"distillation": (0.4 * first.loss,) * 10}
+    guard, twin = LossGuard(windows), LossGuard(windows)
+    done = run(settings, model(7), teachers(), guard)
+    expected, loss = slow_delta(settings, model(7), teachers(), twin)
+    accepted = len(guard.windows["distillation"]) - 10
+    assert 0 < accepted == len(twin.windows["distillation"]) - 10 < 5
+    torch.testing.assert_close(done.delta.double(), expected, atol=1e-5, rtol=0)
+    assert done.loss == pytest.approx(loss, rel=1e-4)
+
+
+def test_only_weight_decay_moves_a_student_whose_every_loss_was_dropped() -> None:
+    settings = FedReviveSettings(
+        distill_steps=3, distill_optimizer="sgd", distill_lr=0.5, distill_weight_decay=0.1
+    )
+    student = model(7)
+    before = student.parameters.clone()
+    assert run(settings, student, teachers(), LossGuard({"distillation": (1e-9,) * 20})) is None
+    torch.testing.assert_close(student.parameters, before * 0.95**3, atol=1e-6, rtol=0)
 
 
 def test_nothing_is_distilled_when_every_loss_was_dropped() -> None:

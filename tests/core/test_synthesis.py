@@ -12,15 +12,17 @@ from torch import Tensor, nn
 
 from fedrevive.core.augmentation import build_augmentation
 from fedrevive.core.feature_statistics import statistic_layers
-from fedrevive.core.generator import GeneratorState, build_generator, initial_state
+from fedrevive.core.generator import GeneratorState, build_generator, initial_state, meta_step
 from fedrevive.core.loss_guard import LossGuard
 from fedrevive.core.model_state import FlatModel
 from fedrevive.core.synthesis import Round, SynthesisSetup, synthesis_terms, synthesise
 from fedrevive.core.teachers import Ensemble, draw_classes
-from fedrevive.settings.fedrevive import FedReviveSettings, SynthesisWeights
+from fedrevive.settings.fedrevive import ConvexReptile, FedReviveSettings, SynthesisWeights
 from fedrevive.settings.model import CnnSettings
 from fedrevive.tasks.federated import TaskInfo
 from fedrevive.tasks.models import build_model
+
+torch.set_num_threads(1)
 
 INFO = TaskInfo("toy", (1, 8, 8), 3, (0.4,), (0.3,))
 CPU = torch.device("cpu")
@@ -142,7 +144,12 @@ def test_feature_gradient_exists_where_statistics_match_exactly() -> None:
 
 
 SETTINGS = FedReviveSettings(
-    latent_size=6, generator_width=4, synthesis_batch=16, weights=WEIGHTS, synthesis_steps=3
+    latent_size=6,
+    generator_width=4,
+    synthesis_batch=8,
+    weights=WEIGHTS,
+    synthesis_steps=3,
+    embedding_weight=0.5,
 )
 
 
@@ -175,7 +182,11 @@ def slow_round(
     modules, student = [double(m) for m in teachers.models], double(frozen_model(7, norm))
     totals, batches = [], []
     for _ in range(settings.synthesis_steps):
-        images = generator(torch.stack([codes[b] + 0.2 * table[y] for b, y in enumerate(labels.tolist())]))
+        images = generator(
+            torch.stack(
+                [codes[b] + settings.embedding_weight * table[y] for b, y in enumerate(labels.tolist())]
+            )
+        )
         terms = slow_terms(
             (images - INFO.mean[0]) / INFO.std[0], labels, modules, teachers.proportions.double(), student
         )
@@ -191,17 +202,29 @@ def slow_round(
     return torch.cat([p.flatten() for p in adapted]), totals, batches
 
 
-@pytest.mark.parametrize("norm", ["none", "batch"])
-def test_a_round_equals_its_slow_form(norm: str) -> None:
-    state, done, setup = one_round(SETTINGS, norm)
+@pytest.mark.parametrize(("norm", "kept"), [("none", 4), ("batch", 3)])
+def test_a_round_equals_its_slow_form(norm: str, kept: int) -> None:
+    """With learning rates this large the last batch is not always the best: with BatchNorm it is the fourth of five."""
+    convex = {"reptile": ConvexReptile(weight=1.0)}  # theta afterwards is what the round adapted it to
+    large = {"generator_lr": 0.03, "latent_lr": 1.0, "synthesis_steps": 5}
+    state, done, setup = one_round(SETTINGS.model_copy(update=convex | large), norm)
     adapted, totals, batches = slow_round(state, setup, norm)
-    direction = (adapted - state.parameters).float()
-    taken = -2 * done.generator.first_moment  # the first moment is half the pseudo-gradient theta - adapted
-    assert float(torch.cosine_similarity(taken, direction, dim=0)) > 1 - 1e-5
-    best = min(range(len(totals)), key=totals.__getitem__)
-    assert done.losses["total"] == pytest.approx(totals[best], rel=1e-4)
+    assert min(range(len(totals)), key=totals.__getitem__) == kept
+    torch.testing.assert_close(done.generator.parameters.double(), adapted, atol=1e-5, rtol=0)
+    assert float((adapted - state.parameters).abs().max()) > 0.1
+    assert done.losses["total"] == pytest.approx(totals[kept], rel=1e-5)
     assert done.images is not None
-    torch.testing.assert_close(done.images.double(), batches[best], atol=1e-4, rtol=0)
+    torch.testing.assert_close(done.images.double(), batches[kept], atol=1e-5, rtol=0)
+
+
+def test_the_default_reptile_step_goes_towards_the_adapted_weights() -> None:
+    state, done, _ = one_round(SETTINGS)
+    adapted = one_round(SETTINGS.model_copy(update={"reptile": ConvexReptile(weight=1.0)}))[
+        1
+    ].generator.parameters
+    expected = meta_step(SETTINGS, state, adapted)
+    torch.testing.assert_close(done.generator.parameters, expected.parameters, atol=1e-6, rtol=0)
+    assert not torch.equal(done.generator.parameters, adapted)
 
 
 def test_a_round_is_repeatable_and_leaves_its_input_alone() -> None:

@@ -39,7 +39,7 @@ class FedAsyncSettings(Section):
     name: Literal["fedasync"] = "fedasync"
     """Discriminator."""
     staleness_weight: StalenessWeightSettings = Field(default_factory=PolynomialWeight)
-    """s(tau). FedAsync: constant, polynomial or hinge."""
+    """s(tau). FedAsync's paper: constant, polynomial or hinge."""
     proximal: float = Field(0.0, ge=0, le=1e3)
     """rho of the client's proximal term rho/2*|x - base|^2, >= 0. Ours: 0 (FLGo: 0.005), so that local work equals the peers'."""
 
@@ -59,7 +59,7 @@ class AflDwSettings(Section):
     name: Literal["afl_dw"] = "afl_dw"
     """Discriminator."""
     beta: BetaSettings = Field(default_factory=OneMinusCosineBeta)
-    """beta(tau), as in fedrevive."""
+    """beta(tau): share that a stale update loses. Paper: one_minus_cosine, as in fedrevive."""
     warmup_versions: AutoVersions = "auto"
     """Updates stay unweighted up to this version; auto = K, as in fedrevive. Ours."""
 

@@ -126,7 +126,7 @@ class FedReviveSettings(Section):
     embedding_weight: float = Field(0.2, ge=0, le=100)
     """Weight of the class embedding added to z, >= 0. Published example: 0.2."""
     weights: SynthesisWeights = Field(default_factory=SynthesisWeights)
-    """Loss weights of the synthesis."""
+    """Loss weights of the synthesis. Paper, but for feature_stats (published example)."""
     reptile: ReptileSettings = Field(default_factory=AdamReptile)
     """How a round's adapted weights move the generator. Published example: adam; paper: convex."""
 

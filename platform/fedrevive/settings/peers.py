@@ -23,17 +23,17 @@ class FadasSettings(Section):
     name: Literal["fadas"] = "fadas"
     """Discriminator."""
     first_decay: float = Field(0.9, ge=0, lt=1)
-    """beta_1, in [0, 1). FADAS's authors: 0.9."""
+    """beta_1, in [0, 1). Published example (FADAS's authors): 0.9."""
     second_decay: float = Field(0.99, ge=0, lt=1)
-    """beta_2, in [0, 1). FADAS's authors: 0.99."""
+    """beta_2, in [0, 1). Published example (FADAS's authors): 0.99."""
     epsilon: float = Field(1e-8, gt=0, le=1)
-    """Added to the root of the second moment, in (0, 1]. FADAS's authors: 1e-8."""
+    """Added to the root of the second moment, in (0, 1]. Published example (FADAS's authors): 1e-8."""
     bias_correction: bool = True
     """Divide the moments by 1 - beta^n after n versions, as Adam does. FADAS's authors' code: on; its paper: off."""
     delay_adaptation: Literal["none", "divided", "capped"] = "divided"
     """Step once tau_max of a buffer exceeds `delay_threshold`: divided = eta/tau_max (FADAS's authors' code), capped = min(eta, 1/tau_max) (its paper), none = eta."""
     delay_threshold: int = Field(1, ge=0, le=1_000_000_000)
-    """tau_c: largest staleness in a buffer, in versions, that leaves eta as it is, >= 0. FADAS's authors: 1."""
+    """tau_c: largest staleness in a buffer, in versions, that leaves eta as it is, >= 0. Published example (FADAS's authors): 1."""
 
 
 class AsyncFedEdSettings(Section):
@@ -79,25 +79,25 @@ class DdFedReviveSettings(Section):
     name: Literal["dd_fedrevive"] = "dd_fedrevive"
     """Discriminator."""
     beta: BetaSettings = Field(default_factory=ConstantBeta)
-    """beta(tau): share of the distilled delta in the mixed delta. Reference settings: constant 0.5."""
+    """beta(tau): share of the distilled delta in the mixed delta. Ours, after the authors' reference settings: constant 0.5."""
     teacher_capacity: int = Field(8, ge=1, le=1024)
-    """c: client models kept as teachers. Reference settings: 8."""
+    """c: client models kept as teachers. Paper (fedrevive) and the authors' reference settings: 8."""
     proportions: Literal["uniform", "oracle"] = "oracle"
     """Classes a teacher is asked about: its client's true histogram, or all alike. Ours (not found in a source)."""
     warmup_versions: AutoVersions = "auto"
     """Distillation and blending begin after this version; auto = K, as in fedrevive. Ours."""
     distill_steps: int = Field(10, ge=1, le=100_000)
-    """K_KD: distillation steps per arrival. Reference settings: 10."""
+    """K_KD: distillation steps per arrival. Paper (fedrevive) and the authors' reference settings: 10."""
     distill_batch: int = Field(32, ge=2, le=65536)
-    """Images per teacher and step. Reference settings: 32."""
+    """Images per teacher and step. Published example (fedrevive) and the authors' reference settings: 32."""
     distill_optimizer: Literal["adam", "sgd"] = "adam"
-    """Optimiser of the student, fresh for every arrival; sgd has no momentum. Reference settings: adam."""
+    """Optimiser of the student, fresh for every arrival; sgd has no momentum. Published example (fedrevive) and the authors' reference settings: adam."""
     distill_lr: float = Field(3e-4, gt=0, le=10)
-    """Learning rate of the student, > 0. Reference settings: 3e-4 (1e-4 on CIFAR-100), for Adam."""
+    """Learning rate of the student, > 0. Ours, after the authors' reference settings: 3e-4 (1e-4 on CIFAR-100), for Adam."""
     distill_weight_decay: float = Field(1e-5, ge=0, le=1)
     """L2 term of the student's optimiser, >= 0. Published example (fedrevive): 1e-5."""
     distill_temperature: float = Field(2.0, gt=0, le=100)
-    """T of the KL divergence, > 0. Reference settings: 2 (1 on CIFAR-100)."""
+    """T of the KL divergence, > 0. Ours, after the authors' reference settings: 2 (1 on CIFAR-100)."""
     augmentation: Literal["none", "crop_flip"] = "none"
     """Augmentation of the images; crop_flip = reflect-pad 4, random crop, horizontal flip. Ours (as in fedrevive)."""
     loss_guard: bool = True

@@ -53,7 +53,7 @@ class StepwiseBeta(Section):
     family: Literal["stepwise"] = "stepwise"
     """Discriminator."""
     horizon: AutoStaleness = "auto"
-    """Staleness from which beta = 1, in versions, > 0; the thresholds are its quarters; auto = 1.5*K/B (published suggestion)."""
+    """Staleness from which beta = 1, in versions, > 0; the thresholds are its quarters; auto = 1.5*K/B. Ours: the published suggestion."""
     thresholds: Thresholds | None = None
     """Four increasing thresholds in versions, > 0, in place of the quarters; null = quarters of the horizon. Ours."""
 
@@ -149,7 +149,7 @@ class PolynomialWeight(Section):
     family: Literal["polynomial"] = "polynomial"
     """Discriminator."""
     exponent: float = Field(0.5, ge=0, le=10)
-    """a, >= 0. FedAsync and FedBuff: 0.5."""
+    """a, >= 0. Published example (FLGo) and FedBuff's paper: 0.5."""
 
 
 class HingeWeight(Section):
@@ -158,9 +158,9 @@ class HingeWeight(Section):
     family: Literal["hinge"] = "hinge"
     """Discriminator."""
     slope: float = Field(10.0, gt=0, le=1e6)
-    """a, > 0. FedAsync: 10."""
+    """a, > 0. Published example (Plato): 10."""
     grace: float = Field(4.0, ge=0, le=1e9)
-    """b, in versions, >= 0. FedAsync: 4."""
+    """b, in versions, >= 0. Published example (Plato): 4."""
 
 
 StalenessWeightSettings = Annotated[

@@ -51,7 +51,10 @@ def validated(values: dict[str, Any], places: Mapping[str, str], root: type[Mode
     try:
         return root.model_validate(values)
     except ValidationError as error:
-        found = error.errors(include_url=False)
+        # A key that does not exist often explains why another one is missing, so it is said first.
+        found = sorted(
+            error.errors(include_url=False), key=lambda details: details["type"] != "extra_forbidden"
+        )
     groups: dict[str, list[ErrorDetails]] = {}
     for details in found:  # the alternatives of one field are reported one by one
         groups.setdefault(_located(details["loc"], root).path, []).append(details)
