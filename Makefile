@@ -13,8 +13,9 @@ INSTALLED := .venv/.installed
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
 
-demo: $(INSTALLED)  ## compare the algorithms on a small task; results/compare-demo-*
+demo: $(INSTALLED)  ## compare algorithms on a small task, then search; results/
 	$(BIN)/fedrevive compare demo --algorithms fedbuff,fedbuff:server.lr=0.1,afl_dw,fedrevive --controls fedrevive:pool=noise
+	$(BIN)/fedrevive tune digits --trials 4 --seeds 0
 
 test: $(INSTALLED)  ## the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow"

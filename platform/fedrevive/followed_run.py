@@ -95,8 +95,9 @@ def run_inline(
 ) -> Iterator[RunStatus]:
     """`run_on` in this process and thread."""
     configure_process()
-    return run_on(_inline, config, identity, download, interrupted)
+    return run_on(inline_executor, config, identity, download, interrupted)
 
 
-def _inline(config: ExperimentConfig, data: FederatedData) -> InlineExecutor:
+def inline_executor(config: ExperimentConfig, data: FederatedData) -> InlineExecutor:
+    """Client training and server in this process."""
     return InlineExecutor(server(config, data), client_trainer(config, data))

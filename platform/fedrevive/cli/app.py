@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 from fedrevive import __version__
-from fedrevive.cli import compare, config, diagnose, plan, run, study
+from fedrevive.cli import compare, config, diagnose, export, plan, run, study, tune
 from fedrevive.settings.errors import LINE_LIMIT, PREFIX, ExitCode, UserError, one_line
 
 app = typer.Typer(
@@ -32,8 +32,10 @@ app.command("run")(run.run)
 app.command("resume")(run.resume)
 app.command("compare")(compare.compare)
 app.command("study")(study.study)
+app.command("tune")(tune.tune)
 app.command("plan")(plan.plan)
 app.command("diagnose")(diagnose.diagnose)
+app.command("export")(export.export)
 app.command("config")(config.config)
 
 

@@ -36,9 +36,7 @@ def manifest(config: ExperimentConfig) -> dict[str, Any]:
         "run_id": run_id(config),
         "config": config.model_dump(mode="json"),
         "seed": config.seed,
-        "versions": preflight.versions(),
-        "lane": preflight.lane(),
-        "command": preflight.command_line(),
+        **preflight.provenance(),
         "created_at": time.time(),
     }
 

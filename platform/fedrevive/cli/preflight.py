@@ -69,6 +69,11 @@ def lane() -> dict[str, Any]:
     }
 
 
+def provenance() -> dict[str, Any]:
+    """What a manifest says of the software, the machine and the command."""
+    return {"versions": versions(), "lane": lane(), "command": command_line()}
+
+
 def _cpu_model() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -51,14 +51,14 @@ def run(
 
 def resume(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder of a run, a comparison or a study.")
+        Path, typer.Argument(metavar="DIR", help="Folder of a run, a comparison, a study or a search.")
     ],
     executor: ExecutorOption = None,
     workers: WorkersOption = None,
     download: DownloadOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with an interrupted run, comparison or study.
+    """Go on with an interrupted run, comparison, study or search.
 
     It ends with the results of the uninterrupted one, on any executor and any number of workers.
 
@@ -69,8 +69,16 @@ def resume(
     from fedrevive.results.store import RunStore
     from fedrevive.settings.loading import with_compute
     from fedrevive.tasks import check_data
+    from fedrevive_tuning.folder import is_search
 
     flags = compute_flags(executor, workers)
+    if is_search(directory):
+        from fedrevive.cli.tune import resume_search
+
+        if flags:
+            raise UserError("--executor, --workers: a search keeps its own; leave them out")
+        resume_search(directory, download=download, as_json=as_json)
+        return
     if is_kind(directory, KIND):
         from fedrevive.cli.compare import resume_comparison
 

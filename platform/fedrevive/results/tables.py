@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -122,15 +122,21 @@ def moving_average(values: ArrayLike, window: int) -> NDArray[np.float64]:
 
 
 def summary(
-    evaluations: pa.Table, *, target_accuracy: float | None, end_time_ns: int, window: int
+    evaluations: pa.Table,
+    *,
+    target_accuracy: float | None,
+    end_time_ns: int,
+    window: int,
+    split: Literal["test", "validation"] = "test",
 ) -> dict[str, float | None]:
-    """What one run achieved on the test part.
+    """What one run achieved on one part of the data.
 
     Args:
         evaluations: table with the schema `schemas.EVALUATIONS`, in order.
         target_accuracy: share in (0, 1] that `time_to_target` refers to, or None.
         end_time_ns: virtual nanoseconds at the end of the run; the last accuracy counts until then.
         window: evaluations in the moving average, see `core.target.window`.
+        split: part whose accuracy is meant; results are quoted on test, choices are made on validation.
 
     Returns:
         final_accuracy: mean over the last window; over all accuracies of a shorter run but the untrained model's.
@@ -140,12 +146,12 @@ def summary(
             cannot before the window is full. None when never, or without a target.
         All are None without any evaluation.
     """
-    accuracy = evaluations["test_accuracy"].to_numpy()
+    accuracy = evaluations[f"{split}_accuracy"].to_numpy()
     times = evaluations["virtual_time"].to_numpy() / NANOSECONDS_PER_UNIT
     if accuracy.size == 0:
         return dict.fromkeys(("final_accuracy", "best_accuracy", "auc", "time_to_target"))
     return {
-        "final_accuracy": final_mean(evaluations, "test_accuracy", window),
+        "final_accuracy": final_mean(evaluations, f"{split}_accuracy", window),
         "best_accuracy": float(accuracy.max()),
         "auc": _time_average(times, accuracy, end_time_ns / NANOSECONDS_PER_UNIT),
         "time_to_target": None

@@ -35,14 +35,29 @@ def executor_lanes(
     require_devices(configs[0])
     gpu = server_device(configs[0]).type == "cuda"
     gpus = torch.cuda.device_count() if gpu else 0
-    store = lanes * max(_store_bytes(config, data) for config in _distinct(configs))
-    with ray_session(cpus=cpus, gpus=gpus, object_store_bytes=store):
-        opened = [open_lane(workers, gpu=min(1.0, gpus / lanes)) for _ in range(lanes)]
-        try:
-            yield [_factory(lane) for lane in opened]
-        finally:
-            for lane in opened:
-                lane.close()
+    store = lanes * max(store_bytes(config, data) for config in _distinct(configs))
+    with (
+        ray_session(cpus=cpus, gpus=gpus, object_store_bytes=store),
+        open_lanes(lanes, workers=workers, gpu=min(1.0, gpus / lanes)) as factories,
+    ):
+        yield factories
+
+
+@contextmanager
+def open_lanes(lanes: int, *, workers: int, gpu: float) -> Iterator[list[ExecutorFactory]]:
+    """Lanes in the Ray session that is already there; within a trial of a search they share its placement group.
+
+    Args:
+        lanes: experiments that run side by side.
+        workers: client actors per lane.
+        gpu: share of a GPU that each lane's server asks for; 0 = none.
+    """
+    opened = [open_lane(workers, gpu=gpu) for _ in range(lanes)]
+    try:
+        yield [_factory(lane) for lane in opened]
+    finally:
+        for lane in opened:
+            lane.close()
 
 
 def _distinct(configs: Sequence[ExperimentConfig]) -> list[ExperimentConfig]:
@@ -54,8 +69,8 @@ def _factory(lane: Lane) -> ExecutorFactory:
     return lambda config, data: RayExecutor(lane, config, ray.put(data))
 
 
-def _store_bytes(config: ExperimentConfig, data: FederatedData) -> int:
-    """Shared memory for the data, and for a base model and an update per client in flight."""
+def store_bytes(config: ExperimentConfig, data: FederatedData) -> int:
+    """Shared memory one lane needs for the data, and for a base model and an update per client in flight."""
     splits = (data.train, data.validation, data.kd, data.test)
     arrays = sum(split.images.nbytes + split.labels.nbytes for split in splits) + data.client_indices.nbytes
     model = 4 * new_model(config, "cpu").spec.size

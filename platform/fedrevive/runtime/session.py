@@ -13,6 +13,7 @@ import ray
 
 from fedrevive.runtime.client_actor import ClientActor
 from fedrevive.runtime.server_actor import ServerActor
+from fedrevive.settings.errors import ExitCode, UserError
 
 _MIB = 1 << 20
 SMALLEST_STORE = 128 * _MIB
@@ -57,18 +58,28 @@ def ray_session(*, cpus: int, gpus: int, object_store_bytes: int) -> Iterator[No
         cpus: CPUs Ray may hand out.
         gpus: GPUs torch sees; given rather than detected, so that a request can always be met.
         object_store_bytes: shared memory for models and data; at least 128 MiB is taken.
+
+    Raises:
+        UserError: Ray does not start (exit code 5).
     """
     on_terminate = signal.getsignal(signal.SIGTERM)
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        num_gpus=gpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=True,
-        object_store_memory=max(SMALLEST_STORE, object_store_bytes),
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            num_gpus=gpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+            object_store_memory=max(SMALLEST_STORE, object_store_bytes),
+        )
+    except Exception as error:  # Ray raises bare ones when its processes take longer than half a minute
+        ray.shutdown()
+        raise UserError(
+            f"compute: Ray did not start, is this machine overloaded? ({error})",
+            exit_code=ExitCode.ENVIRONMENT,
+        ) from error
     signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own, which exits without a snapshot
     try:
         yield

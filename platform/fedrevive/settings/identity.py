@@ -43,10 +43,11 @@ def _lines(section: Section, indent: str) -> Iterator[str]:
             yield f"{indent}{name}:"
             yield from _lines(value, indent + "  ")
         else:
-            yield f"{indent}{name}: {_scalar(value)}"
+            yield f"{indent}{name}: {scalar_text(value)}"
 
 
-def _scalar(value: Any) -> str:
+def scalar_text(value: Any) -> str:
+    """A value as YAML and as an override `path=value`; reading it gives the value back."""
     if not isinstance(value, str):
         return json.dumps(value)
     if _WORD.fullmatch(value) and read_scalar(value) == value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,53 @@ def load(
     Raises:
         UserError: with the first problem; nothing has been read or made besides `source`.
     """
-    draft, per_algorithm = _read_source(source) if source is not None else (Draft(), {})
     typed = [parse_override(text) for text in overrides]
     typed += [Setting(path, value) for path, value in (flags or {}).items() if value is not None]
-    algorithm = _chosen_algorithm(draft, typed)
-    draft.apply([algorithm, *per_algorithm.get(str(algorithm.value), ())])
-    draft.apply(typed)
-    return validated(draft.complete(), draft.places, ExperimentConfig)
+    return (read_source(source) if source is not None else Source()).config(typed)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A parsed experiment file or preset, from which any number of configurations is made."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    per_algorithm: dict[str, list[Setting]] = field(default_factory=dict)
+
+    def config(self, typed: Sequence[Setting]) -> ExperimentConfig:
+        """The configuration with `typed` settings laid over it, as `load` does. Raises `UserError` as `load`."""
+        draft = Draft(deepcopy(self.values), dict(self.places))
+        algorithm = _chosen_algorithm(draft, typed)
+        draft.apply([algorithm, *self.per_algorithm.get(str(algorithm.value), ())])
+        draft.apply(typed)
+        return validated(draft.complete(), draft.places, ExperimentConfig)
+
+
+def read_source(source: str) -> Source:
+    """The experiment behind a preset's name or a file's path. Raises `UserError` as `load`."""
+    return parsed_source(*source_content(source))
+
+
+def source_content(source: str) -> tuple[bytes, str]:
+    """Content of a preset or file, and how it is called in errors. Raises `UserError` as `load`."""
+    if not is_file(source) and source not in preset_names():
+        hint = did_you_mean(source, preset_names()) or f"; known: {', '.join(preset_names())}"
+        raise UserError(f"{shown(source)}: no such preset (a file has a slash or ends in .yaml){hint}")
+    path = Path(source) if is_file(source) else PRESETS / f"{source}.yaml"
+    return file_content(path), source if is_file(source) else f"preset {source}"
+
+
+def parsed_source(content: bytes, name: str) -> Source:
+    """Parse what `source_content` gave. Raises `UserError` for what the YAML rules refuse."""
+    values, lines = read(content, name)
+    places = {dotted: f"line {line} of {name}" for dotted, line in lines.items()}
+    variants = values.pop("per_algorithm", {})
+    return Source(values, places, _per_algorithm(variants, places))
+
+
+def is_file(source: str) -> bool:
+    """Whether `source` means a file rather than a name that comes with the package."""
+    return "/" in source or source.endswith((".yaml", ".yml"))
 
 
 def with_compute(values: Mapping[str, Any], flags: Mapping[str, Any]) -> ExperimentConfig:
@@ -159,19 +200,6 @@ def _algorithm_field() -> SectionField:
     field = section_field(ExperimentConfig, "algorithm")
     assert field is not None
     return field
-
-
-def _read_source(source: str) -> tuple[Draft, dict[str, list[Setting]]]:
-    is_file = "/" in source or source.endswith((".yaml", ".yml"))
-    if not is_file and source not in preset_names():
-        hint = did_you_mean(source, preset_names()) or f"; known: {', '.join(preset_names())}"
-        raise UserError(f"{shown(source)}: no such preset (a file has a slash or ends in .yaml){hint}")
-    path = Path(source) if is_file else PRESETS / f"{source}.yaml"
-    name = source if is_file else f"preset {source}"
-    values, lines = read(file_content(path), name)
-    places = {dotted: f"line {line} of {name}" for dotted, line in lines.items()}
-    variants = values.pop("per_algorithm", {})
-    return Draft(values, places), _per_algorithm(variants, places)
 
 
 def file_content(path: Path) -> bytes:

@@ -1,0 +1,111 @@
+"""The part of a run that all trials of a search have in common, carried out once per seed (`search.fork`)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+
+from fedrevive.core.process import configure_process
+from fedrevive.followed_run import inline_executor
+from fedrevive.fork import CAPACITY, make_prefix, prefix_config, saved_arrivals, shared_arrivals
+from fedrevive.results.store import RunStore
+from fedrevive.runtime.waiting import cause_of
+from fedrevive.settings import ExperimentConfig
+from fedrevive.settings.identity import run_id
+from fedrevive.tasks import load_task
+from fedrevive_tuning.definition import Search
+from fedrevive_tuning.folder import SearchFolder
+from fedrevive_tuning.spaces import corner_points, parameters
+from fedrevive_tuning.validation import value_at
+
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """What trials share."""
+
+    arrivals: int
+    """Uploads at the start of every run; 0 = nothing is shared."""
+    configs: Mapping[int, ExperimentConfig]
+    """Seed -> the experiment that makes its prefix."""
+
+    def folder(self, search: SearchFolder, seed: int) -> Path | None:
+        """Where the prefix of a seed lies; None when nothing is shared."""
+        return search.prefixes / run_id(self.configs[seed]) if self.arrivals else None
+
+    def sentence(self, trials: int) -> str:
+        """What it saves, for `trials` configurations."""
+        saved = saved_arrivals(self.arrivals, trials) * len(self.configs)
+        return (
+            f"warm-up: the first {self.arrivals} arrivals of a seed are the same in all trials and run once; "
+            f"{saved} arrivals saved"
+        )
+
+
+def warm_up(search: Search) -> WarmUp:
+    """What the trials of `search` share, by the settings that it varies."""
+    settings = search.settings
+    paths = list(dict.fromkeys(parameter.path for parameter in parameters(search.space)))
+    nothing = WarmUp(0, {})
+    if settings.fork == "off" or any(path.startswith("stop.") for path in paths):
+        return nothing
+    bases = {seed: search.config({}, seed) for seed in settings.seeds}
+    arrivals = min(shared_arrivals(base, paths) for base in bases.values())
+    if arrivals < 1:
+        return nothing
+    largest = None
+    if CAPACITY in paths:
+        corners = (search.config(point, settings.seeds[0]) for point in corner_points(search.space))
+        largest = max(value_at(config, CAPACITY) for config in corners)
+    return WarmUp(arrivals, {seed: prefix_config(base, arrivals, largest) for seed, base in bases.items()})
+
+
+def make_prefixes(
+    shared: WarmUp, folder: SearchFolder, details: Mapping[str, Any], interrupted: Callable[[], bool]
+) -> None:
+    """Run the prefixes that are missing, side by side; returns early when interrupted, after they have saved.
+
+    Raises:
+        UserError: as `RunStore.open`, and what a prefix raised.
+    """
+    make = ray.remote(_make).options(num_cpus=1)
+    waiting = [
+        make.remote(config, folder, str((shared.folder(folder, seed) or Path()).absolute()), dict(details))
+        for seed, config in shared.configs.items()
+        if shared.arrivals
+    ]
+    while waiting:
+        if interrupted() and not folder.stop_requested():
+            folder.request_stop()
+        done, waiting = ray.wait(waiting, timeout=POLL_SECONDS)
+        try:
+            ray.get(done)
+        except RayTaskError as error:
+            raise cause_of(error) from None
+
+
+def drop_prefixes(folder: SearchFolder) -> None:
+    """Delete the prefixes of a search whose runs have all begun."""
+    shutil.rmtree(folder.prefixes, ignore_errors=True)
+
+
+def _make(config: ExperimentConfig, folder: SearchFolder, directory: str, details: dict[str, Any]) -> None:
+    configure_process()
+    manifest = {
+        "kind": "run",
+        "run_id": run_id(config),
+        "config": config.model_dump(mode="json"),
+        "seed": config.seed,
+        **details,
+    }
+    with RunStore.open(Path(directory), manifest=manifest) as store:
+        executor = inline_executor(config, load_task(config.task, config.seed))
+        for _ in make_prefix(config, store, executor, interrupted=folder.stop_requested):
+            pass
