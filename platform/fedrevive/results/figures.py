@@ -75,7 +75,7 @@ def accuracy_figure(
     axes.set_xlabel("virtual time (units)")
     axes.set_ylabel("test accuracy")
     axes.set_xlim(0, max((end.x for end in ends), default=1.0) or 1.0)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
     _label_ends(axes, ends)
     caption(figure, _accuracy_caption(curves))
     save(figure, path)
@@ -124,7 +124,7 @@ def draw_staleness(axes: Axes, values: NDArray[np.int64]) -> tuple[NDArray[np.in
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("staleness τ (server versions)")
     axes.set_ylabel("share of arrivals")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
     unit = "version" if width == 1 else "versions"
     return np.arange(int(right)), f"{values.size:,} arrivals; a bar covers {width} {unit}"
 

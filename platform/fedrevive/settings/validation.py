@@ -120,7 +120,9 @@ def _unknown_field(at: _Location) -> str:
         having = [kind for kind, model in at.above.kinds.items() if at.name in model.model_fields]
         if having:
             section = at.path.rpartition(".")[0]
-            return f"{at.path}: not a field of {section}.{at.above.discriminator}={chosen}; {', '.join(having)} has it"
+            verb = "has" if len(having) == 1 else "have"
+            chosen = f"{section}.{at.above.discriminator}={chosen}"
+            return f"{at.path}: not a field of {chosen}; {', '.join(having)} {verb} it"
     known = list(at.owner.model_fields)
     near = did_you_mean(at.name, known)
     return f"{at.path}: unknown field{near or '; known: ' + ', '.join(known)}"
