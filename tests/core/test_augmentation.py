@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import pytest
 import torch
 
 from fedrevive.core.augmentation import PADDING, build_augmentation, crop_flip
@@ -21,11 +24,12 @@ def test_none_normalises_only() -> None:
     torch.testing.assert_close(result[:, 1], (images[:, 1] - 0.25) / 2.0)
 
 
-def test_crop_flip_is_pad_crop_flip_of_each_sample() -> None:
+@pytest.mark.parametrize(("border", "mode"), [("reflect", "reflect"), ("black", "constant")])
+def test_crop_flip_is_pad_crop_flip_of_each_sample(border: Literal["reflect", "black"], mode: str) -> None:
     images = torch.rand(40, 2, 6, 16, generator=random())  # wide enough that no flipped crop equals another
-    padded = torch.nn.functional.pad(images, (PADDING,) * 4, mode="reflect")
+    padded = torch.nn.functional.pad(images, (PADDING,) * 4, mode=mode)
     seen = set()
-    for image, result in zip(padded, crop_flip(images, random(1)), strict=True):
+    for image, result in zip(padded, crop_flip(images, random(1), border), strict=True):
         crops = {
             (top, left, flip): image[:, top : top + 6, left : left + 16].flip(-1)
             if flip

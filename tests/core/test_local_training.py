@@ -152,6 +152,67 @@ def test_the_order_of_samples_is_keyed_by_client_job_and_seed() -> None:
     assert order() == orders[0]
 
 
+def photographs() -> ClientData:
+    """One client with 16 noisy images of 9x10; no pixel is black, so that crops show what was added to them."""
+    random = np.random.default_rng(4)
+    return ClientData(
+        images=torch.from_numpy(random.integers(1, 256, (16, 9, 10, 3), dtype=np.uint8)),
+        labels=torch.arange(16) % CLASSES,
+        client_indices=torch.arange(16, dtype=torch.int32)[None],
+        mean=torch.tensor([0.1, 0.2, 0.3]),
+        std=torch.tensor([0.5, 0.6, 0.7]),
+    )
+
+
+class Album(nn.Module):
+    """Remembers the images it was trained on, as they were before normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, CLASSES)
+        self.pages: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        data = photographs()
+        pixels = (images.permute(0, 2, 3, 1) * data.std + data.mean) * 255
+        self.pages.append(pixels.round().to(torch.uint8))
+        return self.head(images.mean(dim=(2, 3)))
+
+
+def album(augmentation: str, nth: int = 0, seed: int = 1) -> Tensor:
+    """Images [64, 9, 10, 3] of one job of 16 steps."""
+    module = Album()
+    settings = ClientSettings(batch_size=4, local_steps=16, augmentation=augmentation)
+    task = ClientTask(0, job=0, nth=nth, base_arrivals=0, dispatched_at=0, arrives_at=1)
+    model = FlatModel(module, "reset")
+    train_client(model, model.vector.numpy().copy(), photographs(), task, settings, seed=seed)
+    return torch.cat(module.pages)
+
+
+def test_augmented_batches_are_crops_and_flips_of_the_same_samples_on_black() -> None:
+    offsets = set()
+    for original, shown in zip(album("none"), album("crop_flip"), strict=True):
+        padded = functional.pad(original, (0, 0, 4, 4, 4, 4))
+        matches = [
+            (top, left, flip)
+            for top in range(9)
+            for left in range(9)
+            for flip in (False, True)
+            if torch.equal(shown.flip(1) if flip else shown, padded[top : top + 9, left : left + 10])
+        ]
+        assert len(matches) == 1
+        offsets.add(matches[0])
+    assert len(offsets) > 40
+    assert {flip for *_, flip in offsets} == {True, False}
+
+
+def test_augmentation_is_keyed_by_job_and_seed_and_leaves_the_data_alone() -> None:
+    first = album("crop_flip")
+    assert torch.equal(first, album("crop_flip"))
+    assert not torch.equal(first, album("crop_flip", nth=1))
+    assert not torch.equal(first, album("crop_flip", seed=2))
+
+
 def test_adam_starts_afresh_and_the_model_received_stays_as_it_was() -> None:
     """Two jobs in one workspace give what each gives alone."""
     settings = ClientSettings(optimizer="adam", lr=0.05, batch_size=4, local_steps=5)

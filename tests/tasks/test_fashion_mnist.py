@@ -8,7 +8,7 @@ import pytest
 from fedrevive.settings.errors import UserError
 from fedrevive.settings.task import FashionMnistTask
 from fedrevive.tasks import load_task, task_info
-from fedrevive.tasks.fashion_mnist import average_pool
+from fedrevive.tasks.torchvision_files import average_pool
 
 REAL_FILES = os.environ.get("FEDREVIVE_TEST_DATA")
 TRAIN, TEST = 200, 40

@@ -7,7 +7,13 @@ import torch
 from torch import nn
 
 from fedrevive.settings.model import CnnSettings
-from fedrevive.settings.task import DigitsAffineTask, DigitsTask, FashionMnistTask, IidPartition
+from fedrevive.settings.task import (
+    Cifar10Task,
+    DigitsAffineTask,
+    DigitsTask,
+    FashionMnistTask,
+    IidPartition,
+)
 from fedrevive.tasks import digits, load_task, task_info
 from fedrevive.tasks.federated import split_indices
 from fedrevive.tasks.models import build_model
@@ -128,18 +134,21 @@ def test_affine_map_keeps_area_and_centre_within_its_limits():
 def test_information_costs_neither_torch_nor_scikit_learn():
     code = (
         "import sys\n"
-        "from fedrevive.settings.task import DigitsAffineTask, FashionMnistTask\n"
+        "from fedrevive.settings.task import Cifar10Task, DigitsAffineTask, FashionMnistTask\n"
         "from fedrevive.tasks import task_info\n"
-        "for task in (DigitsAffineTask(), FashionMnistTask(image_size=14)): print(task_info(task).input_shape)\n"
+        "for task in (DigitsAffineTask(), FashionMnistTask(image_size=14), Cifar10Task()):\n"
+        "    print(task_info(task).input_shape)\n"
         "print(sorted({'torch', 'sklearn', 'scipy', 'torchvision', 'ray'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["(1, 12, 12)", "(1, 14, 14)", "[]"]
+    assert done.stdout.splitlines() == ["(1, 12, 12)", "(1, 14, 14)", "(3, 32, 32)", "[]"]
 
 
 def test_information_follows_the_image_size():
     assert task_info(FashionMnistTask()).input_shape == (1, 28, 28)
     assert task_info(FashionMnistTask(image_size=14)).std != task_info(FashionMnistTask()).std
+    assert task_info(Cifar10Task(image_size=16)).input_shape == (3, 16, 16)
+    assert task_info(Cifar10Task(image_size=16)).std != task_info(Cifar10Task()).std
 
 
 def test_plain_digits_can_be_learnt():

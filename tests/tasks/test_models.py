@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fedrevive.core.feature_statistics import FeatureTracker, recorded_inputs, statistic_layers
-from fedrevive.settings.model import CnnSettings
+from fedrevive.settings.model import CnnSettings, FedAvgCnnSettings
 from fedrevive.tasks.federated import TaskInfo
 from fedrevive.tasks.models import build_model, forward_flops
 
@@ -120,3 +120,18 @@ def test_features_stay_channels_last_from_first_to_last_convolution(norm):
     with recorded_inputs([model.module.conv2, model.module.conv3, model.module.flatten]) as inputs:
         model.module(torch.zeros(4, 1, 14, 14))
     assert all(features.is_contiguous(memory_format=torch.channels_last) for features in inputs)
+
+
+def test_the_fedavg_cnn_has_its_published_size():
+    model = build_model(FedAvgCnnSettings(), square(28), seed=0)
+    assert model.spec.parameter_count == 1_663_370
+    assert model.module(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_fedavg_cnn_trains_one_step_on_other_sizes(norm):
+    model = build_model(FedAvgCnnSettings(norm=norm), square(14, channels=3, classes=7), seed=1)
+    images = torch.randn(5, 3, 14, 14, generator=torch.Generator().manual_seed(0))
+    nn.functional.cross_entropy(model.module(images), torch.arange(5)).backward()
+    assert torch.isfinite(model.gradient).all()
+    assert model.gradient.count_nonzero() > 0.3 * model.spec.parameter_count

@@ -1,4 +1,4 @@
-"""From generated images in [0, 1] to model inputs: optional augmentation, then the task's normalisation.
+"""Random crops and flips, and the way from generated images in [0, 1] to model inputs.
 
 Differentiable, one gather for the whole batch. Index arithmetic rather than padding, because the gradient of
 a gather is deterministic on a GPU while that of reflection padding is not.
@@ -37,20 +37,32 @@ def build_augmentation(
     return augment
 
 
-def crop_flip(images: Tensor, random: torch.Generator) -> Tensor:
-    """Reflect-pad by 4, crop at a random place, flip left-right with probability 1/2, each sample on its own.
+def crop_flip(
+    images: Tensor, random: torch.Generator, border: Literal["reflect", "black"] = "reflect"
+) -> Tensor:
+    """Pad by 4, crop at a random place, flip left-right with probability 1/2, each sample on its own.
 
-    Shapes: [N, C, H, W] -> [N, C, H, W]; H and W must exceed 4.
+    Shapes: [N, C, H, W] -> [N, C, H, W] with channels-last strides, any dtype; H and W must exceed 4.
+
+    Args:
+        images: whatever a pixel's scale, black is 0.
+        random: where it draws; its device may be another than the images'.
+        border: what surrounds an image. Published example: reflect for pseudo-samples, black for clients.
     """
     count, _, height, width = images.shape
     device = images.device
-    offsets = torch.randint(-PADDING, PADDING + 1, (2, count, 1), generator=random, device=device)
-    flipped = torch.rand(count, 1, generator=random, device=device) < 0.5
-    rows = _reflected(torch.arange(height, device=device) + offsets[0], height)  # [N, H]
-    columns = _reflected(torch.arange(width, device=device) + offsets[1], width)  # [N, W]
+    offsets = torch.randint(-PADDING, PADDING + 1, (2, count, 1), generator=random, device=random.device)
+    flipped = torch.rand(count, 1, generator=random, device=random.device) < 0.5
+    offsets, flipped = offsets.to(device), flipped.to(device)
+    rows = torch.arange(height, device=device) + offsets[0]  # [N, H]
+    columns = torch.arange(width, device=device) + offsets[1]  # [N, W]
     columns = torch.where(flipped, columns.flip(1), columns)
     sample = torch.arange(count, device=device)[:, None, None]
-    picked = images[sample, :, rows[:, :, None], columns[:, None, :]]  # [N, H, W, C]
+    inner_rows, inner_columns = _reflected(rows, height), _reflected(columns, width)
+    picked = images[sample, :, inner_rows[:, :, None], inner_columns[:, None, :]]  # [N, H, W, C]
+    if border == "black":
+        inside = (rows == inner_rows)[:, :, None] & (columns == inner_columns)[:, None, :]
+        picked = picked * inside[..., None]
     return picked.permute(0, 3, 1, 2)
 
 

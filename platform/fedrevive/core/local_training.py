@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedrevive.core.adam import Adam
+from fedrevive.core.augmentation import crop_flip
 from fedrevive.core.messages import ClientTask, ClientUpdate, FloatVector
 from fedrevive.core.model_state import FlatModel
 from fedrevive.core.seeds import Purpose, torch_generator
@@ -33,9 +34,12 @@ class ClientData:
     std: Tensor
     """Per channel [C]."""
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images [B, C, H, W] in channels-last order, and labels [B]."""
-        return normalised(self.images[indices], self.mean, self.std), self.labels[indices]
+    def batch(self, indices: Tensor, augment: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Normalised images [B, C, H, W] in channels-last order, cropped and flipped by `augment`, and labels [B]."""
+        images = self.images[indices]
+        if augment is not None:
+            images = crop_flip(images.permute(0, 3, 1, 2), augment, "black").permute(0, 2, 3, 1)
+        return normalised(images, self.mean, self.std), self.labels[indices]
 
 
 def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -62,7 +66,7 @@ def train_client(
         data: samples of all clients.
         task: which client and which of its jobs.
         settings: optimiser, learning rate, batch size, steps.
-        seed: the experiment's seed; the sample order is keyed by (seed, client, n-th job).
+        seed: the experiment's seed; sample order and augmentation are keyed by (seed, client, n-th job).
         proximal: rho of FedAsync's term rho/2*|x - base|^2.
     """
     watch = Stopwatch()
@@ -70,8 +74,9 @@ def train_client(
     model.module.train()
     anchor = model.parameters.clone() if proximal else None
     step = _step(model, settings)
-    order = _sample_order(data.client_indices[task.client_id], task, settings, seed)
-    images, labels = data.batch(order)
+    random = torch_generator(seed, Purpose.LOCAL_TRAINING, task.client_id, task.nth)
+    order = _sample_order(data.client_indices[task.client_id], settings, random)
+    images, labels = data.batch(order, random if settings.augmentation == "crop_flip" else None)
     losses = torch.zeros((), device=model.vector.device)
     size = settings.batch_size
     for start in range(0, len(labels), size):
@@ -103,10 +108,9 @@ def _step(model: FlatModel, settings: ClientSettings) -> Callable[[], object]:
     return lambda: adam.step([model.gradient])
 
 
-def _sample_order(owned: Tensor, task: ClientTask, settings: ClientSettings, seed: int) -> Tensor:
+def _sample_order(owned: Tensor, settings: ClientSettings, random: torch.Generator) -> Tensor:
     """Indices [steps * batch]: shuffled passes over the client's samples, one after the other."""
-    generator = torch_generator(seed, Purpose.LOCAL_TRAINING, task.client_id, task.nth)
     needed = settings.local_steps * settings.batch_size
     passes = math.ceil(needed / len(owned))
-    order = torch.cat([torch.randperm(len(owned), generator=generator) for _ in range(passes)])[:needed]
+    order = torch.cat([torch.randperm(len(owned), generator=random) for _ in range(passes)])[:needed]
     return owned[order.to(owned.device)].long()

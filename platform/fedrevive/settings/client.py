@@ -20,3 +20,5 @@ class ClientSettings(Section):
     """Samples per step; batches run across passes, so each is full. Paper: 32."""
     local_steps: int = Field(25, ge=1, le=1_000_000)
     """Optimiser steps per job. Paper: 25."""
+    augmentation: Literal["none", "crop_flip"] = "none"
+    """Augmentation of every batch; crop_flip = pad 4 with black, random crop, horizontal flip. Published example: crop_flip on CIFAR, none on FEMNIST."""

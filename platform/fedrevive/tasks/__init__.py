@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedrevive.settings.task import (
+    Cifar10Task,
     DigitsAffineTask,
     DigitsTask,
     FashionMnistTask,
     FederatedTask,
     TaskSettings,
 )
-from fedrevive.tasks import digits, fashion_mnist
+from fedrevive.tasks import cifar10, digits, fashion_mnist
 from fedrevive.tasks.federated import FederatedData, Split, Splits, TaskInfo
 
 __all__ = ["FederatedData", "Split", "TaskInfo", "check_data", "load_task", "task_info"]
@@ -30,6 +31,7 @@ _SOURCES: dict[type[FederatedTask], _Source] = {
     DigitsTask: _Source(lambda _: digits.INFO, lambda _, __: digits.load_digits()),
     DigitsAffineTask: _Source(lambda _: digits.AFFINE_INFO, lambda _, __: digits.load_digits_affine()),
     FashionMnistTask: _Source(fashion_mnist.info, fashion_mnist.load, fashion_mnist.check),
+    Cifar10Task: _Source(cifar10.info, cifar10.load, cifar10.check),
 }
 
 

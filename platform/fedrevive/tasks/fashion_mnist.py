@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-from http.client import HTTPException
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fedrevive.settings.errors import ExitCode, UserError, shown
 from fedrevive.settings.task import FashionMnistTask
 from fedrevive.tasks.federated import Split, Splits, TaskInfo, split_indices
+from fedrevive.tasks.torchvision_files import average_pool, corrupt, download, require
 
-NAME = "fashion_mnist"
+NAME, TITLE, DATASET = "fashion_mnist", "Fashion-MNIST", "FashionMNIST"
 CLASSES = 10
 SIDE = 28
 PERCENT = (75, 15, 10)
@@ -29,14 +25,14 @@ def info(settings: FashionMnistTask) -> TaskInfo:
     return TaskInfo(NAME, (1, side, side), CLASSES, mean, std)
 
 
-def load(settings: FashionMnistTask, download: bool) -> Splits:
+def load(settings: FashionMnistTask, may_download: bool) -> Splits:
     """Read the four files below `data_dir`.
 
     Raises:
         UserError: files that are missing (exit code 2), corrupt (3) or could not be downloaded (5).
     """
     root = Path(settings.data_dir).expanduser()
-    if download:
+    if may_download:
         _download(root)
     check(settings)
     official = _read(root, train=True, side=settings.image_size)
@@ -55,14 +51,6 @@ def check(settings: FashionMnistTask) -> None:
         _check(settings.data_dir, raw, part)
 
 
-def average_pool(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Mean of every 2x2 block, halves rounded up: [n, H, W] -> [n, H/2, W/2]."""
-    count, height, width = images.shape
-    blocks = images.reshape(count, height // 2, 2, width // 2, 2)
-    pooled: NDArray[np.uint8] = ((blocks.sum(axis=(2, 4), dtype=np.uint16) + 2) // 4).astype(np.uint8)
-    return pooled
-
-
 def _read(root: Path, train: bool, side: int) -> Split:
     from torchvision.datasets import FashionMNIST
 
@@ -71,38 +59,25 @@ def _read(root: Path, train: bool, side: int) -> Split:
     labels = dataset.targets.numpy()
     if labels.max() >= CLASSES:
         name = f"{'train' if train else 't10k'}-labels-idx1-ubyte"
-        raise _corrupt(Path(dataset.raw_folder) / name, f"label {labels.max()}, expected 0 to {CLASSES - 1}")
+        raise corrupt(Path(dataset.raw_folder) / name, f"label {labels.max()}, expected 0 to {CLASSES - 1}")
     return Split(images[:, None], labels)
 
 
 def _download(root: Path) -> None:
     from torchvision.datasets import FashionMNIST
 
-    try:
-        FashionMNIST(str(root), download=True)
-    except (OSError, RuntimeError, HTTPException) as error:
-        reason = " ".join(str(error).split())[:150]
-        raise UserError(
-            f"--download: Fashion-MNIST could not be fetched: {reason}; try again later",
-            exit_code=ExitCode.ENVIRONMENT,
-        ) from error
+    download(lambda: FashionMNIST(str(root), download=True), TITLE)
 
 
 def _check(data_dir: str, raw: Path, part: str) -> None:
     """Judge both files of a part by their headers, before torchvision reads them with bare assertions."""
     images, labels = raw / f"{part}-images-idx3-ubyte", raw / f"{part}-labels-idx1-ubyte"
-    missing = [path.name for path in (images, labels) if not path.is_file()]
-    if missing:
-        # The remedy stands before the folder: a long line loses its end.
-        raise UserError(
-            f"task.data_dir: {shown(data_dir)} lacks {missing[0]} of Fashion-MNIST; add --download, or call "
-            f"torchvision.datasets.FashionMNIST(root, download=True) with it; looked in {raw.absolute()}"
-        )
+    require([images, labels], data_dir, DATASET, TITLE)
     count, *sides = _dimensions(images, 3)
     if sides != [SIDE, SIDE]:
-        raise _corrupt(images, f"images of {sides[0]}x{sides[1]}, expected {SIDE}x{SIDE}")
+        raise corrupt(images, f"images of {sides[0]}x{sides[1]}, expected {SIDE}x{SIDE}")
     if _dimensions(labels, 1) != [count]:
-        raise _corrupt(labels, f"expected one label for each of {count} images")
+        raise corrupt(labels, f"expected one label for each of {count} images")
 
 
 def _dimensions(path: Path, expected: int) -> list[int]:
@@ -112,16 +87,8 @@ def _dimensions(path: Path, expected: int) -> list[int]:
     with path.open("rb") as file:
         header = file.read(start)
     if len(header) < start or header[:4] != bytes([0, 0, 8, expected]):
-        raise _corrupt(path, f"no idx header of uint8 with {expected} dimensions")
+        raise corrupt(path, f"no idx header of uint8 with {expected} dimensions")
     shape = [int.from_bytes(header[at : at + 4], "big") for at in range(4, start, 4)]
     if size != start + math.prod(shape) or 0 in shape:
-        raise _corrupt(path, f"{size} bytes, its header says {start + math.prod(shape)}")
+        raise corrupt(path, f"{size} bytes, its header says {start + math.prod(shape)}")
     return shape
-
-
-def _corrupt(path: Path, reason: str) -> UserError:
-    return UserError(
-        f"task.data_dir: {path.name} is corrupt ({reason}); delete it and add --download; it lies in "
-        f"{path.parent.absolute()}",
-        exit_code=ExitCode.CORRUPT,
-    )

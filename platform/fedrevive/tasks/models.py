@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
 
-from fedrevive.core.feature_statistics import FeatureTracker, batch_norm
 from fedrevive.core.model_state import FlatModel
 from fedrevive.core.seeds import Purpose, derived_seed
-from fedrevive.settings.model import ModelSettings, Norm
+from fedrevive.settings.model import CnnSettings, FedAvgCnnSettings, ModelSettings, Norm, ResNet18Settings
 from fedrevive.tasks.federated import TaskInfo
+from fedrevive.tasks.normalisation import normalisation
+from fedrevive.tasks.resnet import ResNet18
 
 STRIDES = (2, 2, 1)
-GROUPS = 4
-"""Groups of GroupNorm. Ours: every width is a multiple of 4."""
+FEDAVG_HIDDEN = 512
 
 
 def build_model(
@@ -29,7 +30,7 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         # The CPU generator alone: torch.manual_seed would reseed the GPUs of this process as well.
         torch.default_generator.manual_seed(derived_seed(seed, Purpose.INITIAL_MODEL))
-        module = _cnn(settings, info)
+        module = _network(settings, info)
     return FlatModel(module, "average" if settings.norm == "batch" else "reset", device)
 
 
@@ -59,7 +60,18 @@ def forward_flops(model: FlatModel, info: TaskInfo) -> int:
     return sum(counts)
 
 
-def _cnn(settings: ModelSettings, info: TaskInfo) -> nn.Sequential:
+def _network(settings: ModelSettings, info: TaskInfo) -> nn.Module:
+    match settings:
+        case CnnSettings():
+            return _cnn(settings, info)
+        case FedAvgCnnSettings():
+            return _fedavg_cnn(settings.norm, info)
+        case ResNet18Settings():
+            return ResNet18(settings.norm, info)
+    assert_never(settings)
+
+
+def _cnn(settings: CnnSettings, info: TaskInfo) -> nn.Sequential:
     channels, height, width = info.input_shape
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     sizes = (settings.width, 2 * settings.width, 2 * settings.width)
@@ -67,7 +79,7 @@ def _cnn(settings: ModelSettings, info: TaskInfo) -> nn.Sequential:
         # BatchNorm subtracts any bias again; Adam would turn its rounding-noise gradient into a random walk.
         bias = settings.norm != "batch"
         layers[f"conv{number}"] = nn.Conv2d(channels, size, 3, stride, padding=1, bias=bias)
-        layers.update(_statistics(settings.norm, size, number))
+        layers.update(normalisation(settings.norm, size, number))
         # Not in place: the recorded input of the statistic layer must survive until the loss reads it.
         layers[f"relu{number}"] = nn.ReLU()
         channels, height, width = size, -(-height // stride), -(-width // stride)
@@ -76,14 +88,17 @@ def _cnn(settings: ModelSettings, info: TaskInfo) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
-def _statistics(norm: Norm, channels: int, number: int) -> dict[str, nn.Module]:
-    match norm:
-        case "none":
-            return {f"tracker{number}": FeatureTracker(channels)}
-        case "batch":
-            return {f"norm{number}": batch_norm(channels)}
-        case "group":
-            return {
-                f"tracker{number}": FeatureTracker(channels),
-                f"norm{number}": nn.GroupNorm(GROUPS, channels),
-            }
+def _fedavg_cnn(norm: Norm, info: TaskInfo) -> nn.Sequential:
+    channels, height, width = info.input_shape
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number, size in enumerate((32, 64), start=1):
+        layers[f"conv{number}"] = nn.Conv2d(channels, size, 5, padding=2, bias=norm != "batch")
+        layers.update(normalisation(norm, size, number))
+        layers[f"relu{number}"] = nn.ReLU()
+        layers[f"pool{number}"] = nn.MaxPool2d(2)
+        channels, height, width = size, height // 2, width // 2
+    layers["flatten"] = nn.Flatten()
+    layers["hidden"] = nn.Linear(channels * height * width, FEDAVG_HIDDEN)
+    layers["relu_hidden"] = nn.ReLU()
+    layers["head"] = nn.Linear(FEDAVG_HIDDEN, info.classes)
+    return nn.Sequential(layers)
