@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -13,11 +13,14 @@ from torch import Tensor
 from fedrevive.algorithms import build_algorithm
 from fedrevive.algorithms.server_algorithm import Oracle, ServerContext, needs_oracle
 from fedrevive.core.evaluation import measure
+from fedrevive.core.faults import Fault, corrupted
+from fedrevive.core.gate import Gate
 from fedrevive.core.local_training import ClientData, normalised, train_client
 from fedrevive.core.messages import ClientTask, ClientUpdate, FloatVector, ModelSnapshot
 from fedrevive.core.model_state import FlatModel
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.errors import UserError
+from fedrevive.settings.faults import FaultSettings
 from fedrevive.simulation.executor import timed_evaluation
 from fedrevive.simulation.records import Evaluation
 from fedrevive.simulation.server import Server
@@ -88,7 +91,8 @@ def server(config: ExperimentConfig, data: FederatedData | None) -> Server:
     visible = server_data(config, data)
     if visible is None and needs_oracle(config.algorithm):
         raise ValueError(f"algorithm: these settings of {config.algorithm.name} need an oracle, hence data")
-    return Server(build_algorithm(config, server_context(config, device, visible)), device)
+    context = server_context(config, device, visible)
+    return Server(build_algorithm(config, context), Gate(config.server.gate, context.spec), device)
 
 
 def server_data(config: ExperimentConfig, data: T) -> T | None:
@@ -117,6 +121,7 @@ def client_trainer(config: ExperimentConfig, data: FederatedData) -> ClientTrain
         config=config,
         model=new_model(config, device),
         data=clients,
+        flipped=replace(clients, labels=info.classes - 1 - clients.labels),
         test=_measured(data.test, clients),
         validation=_measured(data.validation, clients),
     )
@@ -124,11 +129,13 @@ def client_trainer(config: ExperimentConfig, data: FederatedData) -> ClientTrain
 
 @dataclass(frozen=True)
 class ClientTrainer:
-    """Trains any client and measures any server model; one module, data loaded once."""
+    """Trains any client, with its job's fault, and measures any server model; one module, data loaded once."""
 
     config: ExperimentConfig
     model: FlatModel
     data: ClientData
+    flipped: ClientData
+    """The same samples with label classes - 1 - y in place of y."""
     test: tuple[Tensor, Tensor]
     validation: tuple[Tensor, Tensor]
 
@@ -136,15 +143,20 @@ class ClientTrainer:
         """Train one client from `base`."""
         algorithm, settings = self.config.algorithm, self.config.client
         steps = base.local_steps.get(task.client_id, settings.local_steps)
-        return train_client(
+        update = train_client(
             self.model,
             base.model,
-            self.data,
+            self.flipped if task.fault is Fault.LABEL_FLIP else self.data,
             task,
             settings.model_copy(update={"local_steps": steps}),
             seed=self.config.seed,
             proximal=algorithm.proximal if algorithm.name == "fedasync" else 0.0,
         )
+        factor = _delta_factor(self.config.faults, task.fault)
+        if factor is None:
+            return update
+        model = corrupted(update.model, base.model, self.model.spec, factor)
+        return replace(update, model=model)
 
     def evaluate(self, model: FloatVector) -> Evaluation:
         """Measure a server model [P + S] on the test and validation splits."""
@@ -152,6 +164,21 @@ class ClientTrainer:
         return timed_evaluation(
             lambda: (measure(self.model, *self.test), measure(self.model, *self.validation)),
         )
+
+
+def _delta_factor(faults: FaultSettings, fault: Fault) -> float | None:
+    """What the client delta is multiplied by; None for a job whose upload is left as it is."""
+    match fault:
+        case Fault.NAN:
+            return float("nan")
+        case Fault.EXPLOSION:
+            assert faults.explosion is not None
+            return faults.explosion.factor
+        case Fault.SIGN_FLIP:
+            assert faults.sign_flip is not None
+            return -faults.sign_flip.factor
+        case _:
+            return None
 
 
 def _oracle(data: FederatedData, device: torch.device) -> Oracle:

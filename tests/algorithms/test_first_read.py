@@ -95,6 +95,7 @@ CHANGES: list[tuple[str, str, object]] = [
     ("late-freeze", "beta.value", 0.2),
     ("late-freeze", "distill_steps", 1),
     ("late-freeze", "pool", "noise"),
+    ("late-freeze", "pool", "real"),
     ("teacher_mean", "reviver.pull", 0.2),
     ("server_ema", "reviver.pull", 0.2),
     ("dd_fedrevive", "teacher_capacity", 1),

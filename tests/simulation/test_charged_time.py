@@ -23,7 +23,7 @@ def played(config, arrivals: int):
     timeline = Timeline(config, "continuous")
     steps = []
     for _ in range(arrivals):
-        due = timeline.next_acceptance_at()
+        due = timeline.next_event_at()
         steps.append((timeline.advance(), timeline.now))
         assert timeline.now == due
         assert len(timeline.in_flight) == config.server.concurrency
@@ -82,4 +82,4 @@ def test_virtual_time_stops_before_an_acceptance_beyond_it() -> None:
     timeline = Timeline(config, "continuous")
     for _ in planned.client:
         timeline.advance()
-    assert timeline.next_acceptance_at() > 2 * NANOSECONDS
+    assert timeline.next_event_at() > 2 * NANOSECONDS

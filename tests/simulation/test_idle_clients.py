@@ -28,6 +28,7 @@ def config(delays: dict, clients: int, concurrency: int, seed: int = 0) -> Exper
             "seed": seed,
             "task": {"name": "digits", "clients": clients},
             "server": {"concurrency": concurrency},
+            "algorithm": {"name": "fedasync"},  # any number of clients will do
             "delays": delays,
             "stop": {"arrivals": 1},
         }

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.delays import DelaySettings
+from fedrevive.settings.faults import FaultSettings
+from fedrevive.settings.loading import load
+from fedrevive.simulation import timeline as timeline_module
 from fedrevive.simulation.delays import NANOSECONDS
-from fedrevive.simulation.timeline import Timeline
+from fedrevive.simulation.timeline import Arrival, Timeline
 
 KINDS = [kind.model_fields["kind"].default for kind in get_args(get_args(DelaySettings)[0])]
 
@@ -21,6 +24,7 @@ def config(kind="fedrevive_default", clients=1000, concurrency=100, seed=0, **de
             "seed": seed,
             "task": {"name": "digits", "clients": clients},
             "server": {"concurrency": concurrency},
+            "algorithm": {"name": "fedasync"},  # any number of clients will do
             "delays": {"kind": kind, **delays},
             "stop": {"arrivals": 1},
         }
@@ -29,7 +33,7 @@ def config(kind="fedrevive_default", clients=1000, concurrency=100, seed=0, **de
 
 def arrivals_until(units, experiment, dispatch="continuous"):
     timeline = Timeline(experiment, dispatch)
-    while timeline.next_acceptance_at() <= units * NANOSECONDS:
+    while timeline.next_event_at() <= units * NANOSECONDS:
         timeline.advance()
     return timeline.arrivals
 
@@ -84,7 +88,7 @@ def test_invariants(kind, concurrency, spare, seed, dispatch):
     nth = {task.client_id: 0 for task in timeline.in_flight}
     assert len(nth) == concurrency
     for sequence in range(60):
-        due = timeline.next_acceptance_at()
+        due = timeline.next_event_at()
         step = timeline.advance()
         assert step == twin.advance()
         assert (step.sequence, step.task.arrives_at, timeline.now) == (sequence, due, due)
@@ -118,6 +122,31 @@ def test_algorithms_of_one_seed_meet_the_same_arrivals():
     fedbuff = config().model_copy(update={"algorithm": {"name": "ignored"}})
     one, other = Timeline(config(), "continuous"), Timeline(fedbuff, "continuous")
     assert [one.advance().task for _ in range(300)] == [other.advance().task for _ in range(300)]
+
+
+def test_a_whole_generation_lost_at_once_does_not_end_a_large_run():
+    """All that are lost together give up at the same moment; among those after them some finish."""
+    experiment = config(clients=12_000, concurrency=12_000)
+    faults = FaultSettings.model_validate({"timeout": 0.4, "dropout": {"jobs": 0.9}})
+    timeline = Timeline(experiment.model_copy(update={"faults": faults}), "continuous")
+    lost_in_a_row = longest = 0
+    while timeline.arrivals < 1000:
+        lost_in_a_row = 0 if isinstance(timeline.advance(), Arrival) else lost_in_a_row + 1
+        longest = max(longest, lost_in_a_row)
+    assert longest > 10_000
+
+
+def test_jobs_lost_while_a_finished_upload_waits_for_the_server_count_for_nothing(monkeypatch):
+    monkeypatch.setattr(timeline_module, "_LOST_IN_A_ROW", 20)
+    words = ["task.clients=400", "server.concurrency=40", "faults.timeout=0.4", "faults.dropout.jobs=0.8",
+             "server.charge_time.flops_per_unit=1e5", "algorithm.warmup_versions=0",
+             "algorithm.freeze_versions=0"]  # fmt: skip
+    timeline = Timeline(load("digits", words), "continuous")
+    lost_in_a_row = longest = 0
+    while timeline.arrivals < 5:
+        lost_in_a_row = 0 if isinstance(timeline.advance(), Arrival) else lost_in_a_row + 1
+        longest = max(longest, lost_in_a_row)
+    assert longest > 60
 
 
 def test_clients_are_drawn_uniformly():

@@ -116,6 +116,7 @@ def aggregating(
         dispatch=dispatch_of(config.algorithm),
         init=lambda: _initial_state(context, initial_memory()),
         apply=apply,
+        complete=lambda state: _new_version(state, server_lr, context, step) if state.pending else state,
         local_steps=local_steps,
     )
 

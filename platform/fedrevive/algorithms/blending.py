@@ -20,7 +20,7 @@ def blended(upload: Upload, distilled: Tensor | None, beta: float) -> tuple[Tens
     (published example, fixed after review).
     """
     if not _usable(distilled):
-        return upload.delta, replace(upload.info, beta=0.0)
+        return upload.delta, replace(_raw(upload, distilled), beta=0.0)
     info = replace(described(upload, distilled), beta=beta)
     raw = (1.0 - beta) * upload.delta
     return (raw + beta * distilled if info.distilled_delta_norm else raw), info
@@ -29,7 +29,7 @@ def blended(upload: Upload, distilled: Tensor | None, beta: float) -> tuple[Tens
 def added(upload: Upload, distilled: Tensor | None, scale: float) -> tuple[Tensor, StepInfo]:
     """client_delta + scale*distilled_delta [P], without a beta; the raw update as in `blended`."""
     if not _usable(distilled):
-        return upload.delta, upload.info
+        return upload.delta, _raw(upload, distilled)
     return upload.delta + scale * distilled, described(upload, distilled)
 
 
@@ -42,6 +42,11 @@ def described(upload: Upload, distilled: Tensor) -> StepInfo:
         distilled_delta_norm=norm,
         delta_cosine=float(torch.dot(upload.delta, distilled)) / product if product > 0 else None,
     )
+
+
+def _raw(upload: Upload, distilled: Tensor | None) -> StepInfo:
+    reason = None if distilled is None else "the distilled delta was not finite; the raw update was taken"
+    return replace(upload.info, discarded=reason)
 
 
 def _usable(distilled: Tensor | None) -> TypeGuard[Tensor]:

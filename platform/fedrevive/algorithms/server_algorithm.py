@@ -96,6 +96,9 @@ class ServerAlgorithm:
     dispatch: Dispatch
     init: Callable[[], ServerState]
     apply: Callable[[ServerState, ModelSnapshot, ClientUpdate], tuple[ServerState, StepInfo]]
+    complete: Callable[[ServerState], ServerState]
+    """The next version from the updates that are pending, fewer than B; the state itself when none is. A cohort of
+    which some uploads were lost or rejected ends with it."""
     local_steps: LocalSteps = as_configured
     """Decided by the state at dispatch, so that it travels with the snapshot and jobs stay pure functions."""
 

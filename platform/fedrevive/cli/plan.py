@@ -57,7 +57,7 @@ def _summary(config: ExperimentConfig, planned: Schedule) -> dict[str, Any]:
     quantiles = np.quantile(staleness, [0.05, 0.5, 0.95, 0.99]) if arrivals else np.full(4, np.nan)
     return {
         "arrivals": arrivals,
-        "versions": arrivals // config.updates_per_version,
+        "versions": int(planned.version[-1]),
         "virtual_time": float(planned.accepted_at[-1]) / NANOSECONDS if arrivals else 0.0,
         "staleness": {
             "mean": float(staleness.mean()) if arrivals else None,
@@ -67,6 +67,7 @@ def _summary(config: ExperimentConfig, planned: Schedule) -> dict[str, Any]:
                 for name, q in zip(("q05", "q50", "q95", "q99"), quantiles, strict=True)
             },
         },
+        "faults": dict(planned.faults),
         "beta_mean": float(beta[0].mean()) if beta is not None and arrivals else None,
         "parallelism": bound.with_server,
         "work": {
@@ -83,12 +84,13 @@ def _draw(config: ExperimentConfig, planned: Schedule, folder: Path) -> None:
 
     from fedrevive.results.figures import staleness_figure
     from fedrevive.results.files import environment_errors
+    from fedrevive.results.folder import make_folder
     from fedrevive.simulation.planning import planned_beta
 
     beta = planned_beta(config, planned)
     curve = None if beta is None else np.vectorize(lambda tau: beta[1](int(tau)), otypes=[float])
     with environment_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     staleness_figure(planned.staleness, curve, folder / "staleness.png")
 
 
@@ -108,8 +110,11 @@ def _show(config: ExperimentConfig, planned: Schedule, summary: dict[str, Any]) 
         table.add_row(
             "staleness 5/50/95/99 %", "/".join(f"{tau[q]:.0f}" for q in ("q05", "q50", "q95", "q99"))
         )
+    if planned.faults:
+        counted = ", ".join(f"{kind.replace('_', ' ')} {count:,}" for kind, count in planned.faults.items())
+        table.add_row("simulated faults", counted)
     if summary["beta_mean"] is not None:
-        table.add_row("mean beta", f"{summary['beta_mean']:.3f}")
+        table.add_row("mean beta, 0 in the warm-up", f"{summary['beta_mean']:.3f}")
     table.add_row(
         "parallelism bound",
         f"{summary['parallelism']:.1f} (clients alone {work['parallelism_clients_only']:.1f})",

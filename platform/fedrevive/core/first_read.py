@@ -57,7 +57,7 @@ FEDREVIVE: dict[str, Phase] = {
     "probe_floor": "teachers",
     "labels": "pool",
     "class_weights": "teachers",
-    "pool": "pool",
+    "pool": "teachers",
     "pool_capacity": "pool",
     "synthesis_steps": "pool",
     "synthesis_batch": "pool",

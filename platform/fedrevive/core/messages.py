@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrevive.core.faults import Fault
+
 FloatVector = NDArray[np.float32]
 
 
@@ -33,11 +35,14 @@ class ClientTask(NamedTuple):
     nth: int
     """How many jobs this client had before: the counter of its random streams."""
     base_arrivals: int
-    """Arrivals the server had accepted at dispatch: names the server state the client starts from."""
+    """Uploads the server had taken at dispatch: names the server state the client starts from."""
     dispatched_at: int
     """Virtual nanoseconds."""
     arrives_at: int
-    """Virtual nanoseconds: when the upload reaches the server, which with server.charge_time accepts it later."""
+    """Virtual nanoseconds: when the upload reaches the server, which with server.charge_time accepts it later;
+    of a job whose upload is lost: when the server gives it up."""
+    fault: Fault = Fault.NONE
+    """What goes wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -116,3 +121,5 @@ class StepInfo:
     """Accuracy of the teachers' mean answer on held-out images (oracle)."""
     server_flops: float = 0.0
     """Floating-point operations of synthesis, distillation and probing (multiply-add = 2)."""
+    discarded: str | None = None
+    """Why a distilled delta that was computed was not used: an event, not a column."""

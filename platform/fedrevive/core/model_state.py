@@ -14,7 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 BufferRule = Literal["reset", "average"]
@@ -34,6 +36,17 @@ class ModelSpec:
     def size(self) -> int:
         """Length of the flat vector."""
         return self.parameter_count + self.buffer_count
+
+    @property
+    def running_variances(self) -> NDArray[np.int64]:
+        """Where the flat vector holds running variances, ascending."""
+        positions, offset = [np.empty(0, np.int64)], self.parameter_count
+        for name, shape in self.buffers:
+            count = int(np.prod(shape))
+            if name.endswith("running_var"):
+                positions.append(np.arange(offset, offset + count))
+            offset += count
+        return np.concatenate(positions)
 
 
 class FlatModel:

@@ -40,6 +40,8 @@ class Purpose(IntEnum):
     INITIAL_GENERATOR = 12
     TASK_DATA = 13
     RANDOM_TEACHER = 14
+    FAULT = 15
+    FAULTY_CLIENT = 16
 
 
 def philox(seed: int, purpose: Purpose, client: ArrayLike, nth: ArrayLike, block: int = 0) -> UInt64:

@@ -9,7 +9,13 @@ from typing import Generic, Protocol, TypeVar
 from fedrevive.core.evaluation import Measurement
 from fedrevive.core.messages import ClientTask, ClientUpdate, FloatVector, ModelSnapshot
 from fedrevive.core.stopwatch import Stopwatch
-from fedrevive.simulation.records import AppliedUpdate, Evaluation, ServerCapture
+from fedrevive.simulation.records import (
+    AppliedUpdate,
+    CohortEnd,
+    Evaluation,
+    RejectedUpdate,
+    ServerCapture,
+)
 from fedrevive.simulation.server import Server
 
 T = TypeVar("T")
@@ -39,10 +45,24 @@ class Ready(Generic[T]):
         return self.value
 
 
+class ServerLostError(Exception):
+    """The server's process died, or a model it had made is gone; nothing of the executor may be used any more.
+
+    Args:
+        cause: what was lost, for a message.
+        replacement: makes an executor for the same experiment with a new server, in its initial state.
+    """
+
+    def __init__(self, cause: str, replacement: Callable[[], Executor]) -> None:
+        super().__init__(cause)
+        self.replacement = replacement
+
+
 class Executor(Protocol):
     """Carries out client jobs, server steps and evaluations; the order of server steps is the order of `apply`.
 
-    The server model after n arrivals is named by n. `submit` takes tasks whose base is the current model.
+    The server model after n uploads, accepted or rejected, is named by n. `submit` takes tasks whose base is the
+    current model. Every call, and every value that is awaited, may raise `ServerLostError`.
     """
 
     look_ahead: int
@@ -51,8 +71,11 @@ class Executor(Protocol):
     def submit(self, task: ClientTask) -> None:
         """Take a task dispatched from the current server model; it may be trained at once."""
 
-    def apply(self, task: ClientTask) -> Pending[AppliedUpdate]:
-        """Accept the task's upload as the next server step."""
+    def apply(self, task: ClientTask) -> Pending[AppliedUpdate | RejectedUpdate]:
+        """Take the task's upload as the next server step."""
+
+    def end_cohort(self) -> Pending[CohortEnd]:
+        """Make a version of what is pending, as the next server step; the model keeps its name."""
 
     def evaluate(self) -> Pending[Evaluation]:
         """Measure the current server model."""
@@ -63,7 +86,7 @@ class Executor(Protocol):
     def restore(
         self, server: ServerCapture, arrivals: int, bases: dict[int, ModelSnapshot], tasks: list[ClientTask]
     ) -> None:
-        """Continue after `arrivals` uploads with `tasks` in flight, each from its own base."""
+        """Continue after `arrivals` uploads, accepted or rejected, with `tasks` in flight, each from its own base."""
 
     def current_model(self) -> ModelSnapshot:
         """The current server model."""
@@ -95,7 +118,7 @@ class BaseModels(Generic[T]):
         return self._models[arrivals]
 
     def release(self, arrivals: int) -> None:
-        """A task that started there was accepted."""
+        """The upload of a task that started there was taken."""
         self._users[arrivals] -= 1
         if not self._users[arrivals]:
             del self._users[arrivals], self._models[arrivals]
@@ -120,13 +143,17 @@ class InlineExecutor:
     def submit(self, task: ClientTask) -> None:
         self._bases.hold(task.base_arrivals, self._current)
 
-    def apply(self, task: ClientTask) -> Pending[AppliedUpdate]:
+    def apply(self, task: ClientTask) -> Pending[AppliedUpdate | RejectedUpdate]:
         base = self._bases[task.base_arrivals]
         update = self._trainer.train(base, task)
-        self._current, applied = self._server.apply(base, update, self._arrivals)
+        self._current, outcome = self._server.apply(base, update, self._arrivals)
         self._arrivals += 1
         self._bases.release(task.base_arrivals)
-        return Ready(applied)
+        return Ready(outcome)
+
+    def end_cohort(self) -> Pending[CohortEnd]:
+        self._current, ended = self._server.end_cohort()
+        return Ready(ended)
 
     def evaluate(self) -> Pending[Evaluation]:
         return Ready(self._trainer.evaluate(self._current.model))

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedrevive.algorithms.server_algorithm import dispatch_of
 from fedrevive.core.beta_rule import Observed, configured_beta_rule
-from fedrevive.core.schedules import BetaSchedule
+from fedrevive.core.faults import IN_VALUES, Fault
+from fedrevive.core.schedules import BetaSchedule, warmup_versions
 from fedrevive.settings import ExperimentConfig
+from fedrevive.settings.algorithm import AflDwSettings
+from fedrevive.settings.errors import UserError
+from fedrevive.settings.experiment import StopSettings
+from fedrevive.settings.fedrevive import FedReviveSettings
+from fedrevive.settings.peers import DdFedReviveSettings
 from fedrevive.simulation.delays import NANOSECONDS
 from fedrevive.simulation.server_work import PlannedWork
-from fedrevive.simulation.timeline import Timeline
+from fedrevive.simulation.timeline import Arrival, Incident, Timeline
+
+MOST_ARRIVALS = 5_000_000
+"""Uploads that a plan plays: minutes, and some hundred MB. Ours."""
 
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
@@ -21,20 +32,22 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Schedule:
-    """The accepted uploads of a run, each column [arrivals]."""
+    """The uploads of a run, each column [arrivals]."""
 
     client: Int64
     base_arrivals: Int64
-    """Uploads accepted when the job was dispatched."""
+    """Uploads the server had taken when the job was dispatched."""
     accepted_at: Int64
     """Virtual nanoseconds."""
-    updates_per_version: int
+    version: Int64
+    """[arrivals + 1], the server's after so many uploads (no upload is rejected in a plan)."""
+    faults: Mapping[str, int] = field(default_factory=dict)
+    """How often each simulated fault happens, by kind."""
 
     @property
     def staleness(self) -> Int64:
-        """Server versions between dispatch and acceptance (no upload is rejected in a plan)."""
-        sequence = np.arange(len(self.client))
-        return sequence // self.updates_per_version - self.base_arrivals // self.updates_per_version
+        """Server versions between dispatch and acceptance."""
+        return self.version[:-1] - self.version[self.base_arrivals]
 
 
 @dataclass(frozen=True)
@@ -54,33 +67,81 @@ def schedule(config: ExperimentConfig) -> Schedule:
 
     Raises:
         ValueError: only stop.target_accuracy is set, which no plan can foresee.
+        UserError: that are more than `MOST_ARRIVALS` uploads.
     """
     stop = config.stop
     if stop.arrivals is None and stop.virtual_time is None:
         raise ValueError("stop: a plan needs stop.arrivals or stop.virtual_time")
     most = stop.arrivals if stop.arrivals is not None else 2**62
+    if stop.virtual_time is None and most > MOST_ARRIVALS:
+        raise _too_long(stop)
     horizon = 2**62 if stop.virtual_time is None else int(stop.virtual_time * NANOSECONDS)
-    timeline = Timeline(config, dispatch_of(config.algorithm))
+    dispatch = dispatch_of(config.algorithm)
+    timeline = Timeline(config, dispatch)
     rows: list[tuple[int, int, int]] = []
-    while timeline.arrivals < most and timeline.next_acceptance_at() <= horizon:
-        task = timeline.advance().task
-        rows.append((task.client_id, task.base_arrivals, timeline.now))
+    versions = _Versions(config.updates_per_version)
+    faults: Counter[Fault] = Counter()
+    while timeline.arrivals < most and timeline.next_event_at() <= horizon:
+        event = timeline.advance()
+        task = event.task
+        if isinstance(event, Arrival):
+            if len(rows) == MOST_ARRIVALS:
+                raise _too_long(stop)
+            rows.append((task.client_id, task.base_arrivals, timeline.now))
+            versions.arrival()
+        if isinstance(event, Incident) or task.fault in IN_VALUES:
+            faults[task.fault] += 1
+        if event.dispatched and dispatch == "cohort":
+            versions.cohort_end()
     columns = np.array(rows, dtype=np.int64).reshape(len(rows), 3)
-    return Schedule(columns[:, 0], columns[:, 1], columns[:, 2], config.updates_per_version)
+    counts = {fault.kind: faults[fault] for fault in sorted(faults)}
+    return Schedule(columns[:, 0], columns[:, 1], columns[:, 2], np.array(versions.after), counts)
+
+
+class _Versions:
+    """Counts server versions: one per B uploads, and one for what a cohort that lost some of them has left."""
+
+    def __init__(self, updates_per_version: int) -> None:
+        self.after = [0]
+        """By number of arrivals."""
+        self._updates_per_version = updates_per_version
+        self._pending = 0
+
+    def arrival(self) -> None:
+        self._pending += 1
+        self.after.append(self.after[-1])
+        if self._pending == self._updates_per_version:
+            self.cohort_end()
+
+    def cohort_end(self) -> None:
+        self.after[-1] += self._pending > 0
+        self._pending = 0
+
+
+def _too_long(stop: StopSettings) -> UserError:
+    name = "arrivals" if stop.virtual_time is None else "virtual_time"
+    return UserError(
+        f"stop.{name}: {getattr(stop, name)} is more than a plan plays, {MOST_ARRIVALS} arrivals; lower it"
+    )
 
 
 def planned_beta(config: ExperimentConfig, planned: Schedule) -> tuple[Float64, BetaSchedule] | None:
-    """beta of each arrival [arrivals] by its staleness, and beta(tau) at the end; None for an algorithm without.
+    """beta of each arrival [arrivals], 0 until the warm-up ends, and beta(tau) at the end; None for an algorithm
+    without.
 
-    Gates are left out: this is what the family says, warm-up or not.
+    A version of several updates blends only with the last of them: there the others have their beta here, 0 in a run.
     """
     rule = configured_beta_rule(config)
     if rule is None:
         return None
+    assert isinstance(config.algorithm, FedReviveSettings | AflDwSettings | DdFedReviveSettings)
+    last = warmup_versions(config.algorithm.warmup_versions, concurrency=config.server.concurrency)
     observed: Observed = ()
-    values = np.empty(len(planned.client))
+    values = np.zeros(len(planned.client))
     for sequence, staleness in enumerate(planned.staleness.tolist()):
-        values[sequence], observed = rule.evaluate(observed, staleness)
+        beta, observed = rule.evaluate(observed, staleness)
+        if planned.version[sequence] > last:
+            values[sequence] = beta
     return values, rule.schedule(observed)
 
 
