@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pyarrow.dataset as ds
 import pytest
 
 from fedrevive.results import RunStore, read_table
+from fedrevive.results.schemas import ARRIVALS
 
 ROWS = 6
 
@@ -65,3 +67,22 @@ def test_a_reader_beside_the_writer_always_sees_whole_commits(tmp_path, writer, 
     assert process.returncode == 0
     assert reads > 10
     assert read_table(directory, "arrivals").num_rows == 60
+
+
+def test_any_parquet_reader_beside_the_writer_never_meets_a_row_twice(tmp_path, writer, writer_script):
+    """While parts are replaced by one file at the end, rows may be missing for a moment, but none is there twice."""
+    directory = tmp_path / "run"
+    RunStore.open(directory, manifest=writer.MANIFEST).close()
+    process = subprocess.Popen([sys.executable, writer_script, "run", str(directory), "60"])
+    reads = 0
+    while process.poll() is None:
+        try:
+            rows = ds.dataset(directory / "arrivals", schema=ARRIVALS).to_table(columns=["sequence"])
+        except FileNotFoundError:  # listed just before it was replaced
+            continue
+        sequences = rows.column("sequence").to_pylist()
+        assert len(set(sequences)) == len(sequences)
+        assert set(sequences) <= set(range(60))
+        reads += 1
+    assert process.returncode == 0
+    assert reads > 10

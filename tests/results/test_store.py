@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from fedrevive.results import RunStore, Snapshot, read_table
-from fedrevive.results.manifest import write_manifest
+from fedrevive.results.manifest import read_manifest, write_manifest
 from fedrevive.results.schemas import TABLES
 from fedrevive.results.snapshots import document_files
 from fedrevive.settings.errors import UserError
@@ -96,6 +96,33 @@ def test_a_folder_with_another_run_is_refused_by_the_key_that_differs(interrupte
     assert code == 2
     assert named in line
     assert read_table(interrupted, "arrivals").num_rows == FOUR_ARRIVALS
+
+
+def test_a_run_that_has_saved_nothing_gives_way_to_another(tmp_path, writer):
+    """The command that made the folder failed at once; its correction is a run with another id."""
+    directory, failed = tmp_path / "run", {"run_id": "f" * 16, "config": {"seed": 1}}
+    with RunStore.open(directory, manifest=failed) as store:
+        store.append("arrivals", [writer.arrival(0)])
+        assert exit_code(directory, writer.MANIFEST)[0] == 4  # while it goes on, it stays
+    (directory / "events" / ".00000001.parquet").write_bytes(b"of a commit that did not come")
+    writer.write(directory, 5)
+    writer.write(tmp_path / "fresh", 5)
+    assert read_manifest(directory)["run_id"] == writer.MANIFEST["run_id"]
+    assert (writer.hashes(directory), writer.listing(directory)) == (
+        writer.hashes(tmp_path / "fresh"),
+        writer.listing(tmp_path / "fresh"),
+    )
+    assert exit_code(directory, failed)[0] == 2
+
+
+@pytest.mark.parametrize("left", ["snapshots", "arrivals"])
+def test_a_run_with_anything_saved_does_not_give_way(left, interrupted, writer):
+    for name in {"snapshots", "arrivals"} - {left}:
+        for path in (interrupted / name).iterdir():
+            path.unlink()
+    before = writer.listing(interrupted)
+    assert exit_code(interrupted, {"run_id": "f" * 16, "config": {"seed": 1}})[0] == 2
+    assert writer.listing(interrupted) == before
 
 
 def test_foreign_folders_and_files_are_refused_and_left_alone(tmp_path, writer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ from fedrevive.results.files import replaced
 from fedrevive.results.reading import read_table
 from fedrevive.results.schemas import TABLES
 from fedrevive.results.tables import ROWS_PER_GROUP
+from fedrevive.settings.errors import ExitCode, UserError
 
 
 class KeyedRun(NamedTuple):
@@ -35,15 +36,32 @@ def joined_schema(table: str, keys: pa.Schema) -> pa.Schema:
     return pa.schema([*keys, *TABLES[table]], metadata=TABLES[table].metadata)
 
 
-def joined_rows(table: str, runs: Iterable[KeyedRun], keys: pa.Schema) -> Iterator[pa.Table]:
+def joined_rows(
+    table: str,
+    runs: Iterable[KeyedRun],
+    keys: pa.Schema,
+    left_out: Callable[[KeyedRun, UserError], None] | None = None,
+) -> Iterator[pa.Table]:
     """The committed rows of `table` of every run in turn, each with the schema `joined_schema(table, keys)`.
+
+    Args:
+        table: a key of `schemas.TABLES`.
+        runs: where the rows are.
+        keys: columns that name the run.
+        left_out: told of every damaged run, which is then passed over; None = a damaged run ends the export.
 
     Raises:
         UserError: exit code 2 when a folder is no run folder, 3 when it is damaged, 5 when unreadable.
     """
     schema = joined_schema(table, keys)
     for run in runs:
-        rows = read_table(run.folder, table)
+        try:
+            rows = read_table(run.folder, table)
+        except UserError as error:
+            if left_out is None or error.exit_code != ExitCode.CORRUPT:
+                raise
+            left_out(run, error)
+            continue
         constant = [pa.repeat(pa.scalar(run.keys[field.name], field.type), rows.num_rows) for field in keys]
         yield pa.Table.from_arrays([*constant, *rows.columns], schema=schema)
 

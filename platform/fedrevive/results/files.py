@@ -6,6 +6,7 @@ content is written under a temporary name that starts with a dot, synced, and re
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -17,6 +18,8 @@ from typing import Any, BinaryIO
 from fedrevive.settings.errors import ExitCode, UserError
 
 TEMPORARY_SUFFIX = ".tmp"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a write to a full disk, quota or file-size limit ends with."""
 
 
 @contextmanager
@@ -25,7 +28,12 @@ def environment_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}", exit_code=ExitCode.ENVIRONMENT) from error
+        reason = f"{path}: {error.strerror or error}"
+        if error.errno in FULL:
+            reason += (
+                "; nothing that was saved is lost: make room, then go on with the same command or resume"
+            )
+        raise UserError(reason, exit_code=ExitCode.ENVIRONMENT) from error
 
 
 def commit_file(path: Path, *chunks: Any) -> str:

@@ -26,8 +26,7 @@ def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> dict[str, An
         UserError: exit code 5, the file cannot be written.
     """
     content: dict[str, Any] = json.loads(json.dumps({"schema_version": SCHEMA_VERSION, **manifest}))
-    signed = {**content, _CHECKSUM: _checksum(content)}
-    commit_file(directory / MANIFEST, json.dumps(signed, indent=2).encode() + b"\n")
+    commit_file(directory / MANIFEST, signed_json(content))
     return content
 
 
@@ -47,15 +46,27 @@ def read_manifest(directory: Path) -> dict[str, Any]:
             raise UserError(f"{directory}: not a run folder ({MANIFEST} is missing)") from error
         raise
     try:
-        content: dict[str, Any] = json.loads(raw)
-        if content.pop(_CHECKSUM) != _checksum(content):
-            raise ValueError("checksum does not match")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        content = verified_json(raw)
+    except ValueError as error:
         raise UserError(f"{path}: damaged or edited by hand: {error}", exit_code=ExitCode.CORRUPT) from error
     if content["schema_version"] != SCHEMA_VERSION:
         raise UserError(
             f"{path}: schema_version is {content['schema_version']!r}; this fedrevive reads {SCHEMA_VERSION!r}"
         )
+    return content
+
+
+def signed_json(content: Mapping[str, Any]) -> bytes:
+    """A JSON file that carries a checksum over its content."""
+    signed = {**content, _CHECKSUM: _checksum(content)}
+    return json.dumps(signed, indent=2).encode() + b"\n"
+
+
+def verified_json(raw: bytes) -> dict[str, Any]:
+    """The content of a file written as `signed_json`. Raises `ValueError` when it is any other."""
+    content = json.loads(raw)
+    if not isinstance(content, dict) or content.pop(_CHECKSUM, None) != _checksum(content):
+        raise ValueError("checksum does not match")
     return content
 
 

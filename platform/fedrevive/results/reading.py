@@ -21,6 +21,9 @@ from fedrevive.results.snapshots import (
 )
 from fedrevive.settings.errors import ExitCode, UserError
 
+_MOVES = 5
+"""Looks at a folder whose files keep being replaced."""
+
 
 def read_table(directory: Path, table: str) -> pa.Table:
     """Committed rows of `table` (a key of `schemas.TABLES`), ordered by sequence or arrivals.
@@ -29,16 +32,14 @@ def read_table(directory: Path, table: str) -> pa.Table:
         UserError: exit code 2 when `directory` is no run folder, 3 when it is damaged, 5 when unreadable.
     """
     with environment_errors(directory):
-        try:
-            return read_parts(directory, table, committed_parts(directory))
-        except FileNotFoundError:  # the writer replaced the parts by one compacted part meanwhile
-            parts = committed_parts(directory)
-    try:
-        return read_parts(directory, table, parts)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{error.filename}: missing, the run folder is damaged", exit_code=ExitCode.CORRUPT
-        ) from error
+        for _ in range(_MOVES):
+            try:
+                return read_parts(directory, table, committed_parts(directory))
+            except FileNotFoundError as error:  # the writer replaced it by newer files meanwhile
+                missing = error
+    raise UserError(
+        f"{missing.filename}: missing, the run folder is damaged", exit_code=ExitCode.CORRUPT
+    ) from missing
 
 
 def committed_parts(directory: Path) -> tuple[Part, ...]:

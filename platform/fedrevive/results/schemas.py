@@ -29,7 +29,7 @@ def _schema(*fields: pa.Field) -> pa.Schema:
 
 
 ARRIVALS = _schema(
-    _field("sequence", _I, "count", "order of acceptance: 0, 1, 2, ..."),
+    _field("sequence", _I, "count", "order of acceptance: 0, 1, 2, ...; rejected uploads have none"),
     _field("job", _I, "count", "number of the dispatch that this upload answers"),
     _field("client", _I, "id", "client that trained"),
     _field("dispatched_at", _I, "ns virtual", "when the client received the base model"),
@@ -74,7 +74,7 @@ ARRIVALS = _schema(
 )
 
 EVALUATIONS = _schema(
-    _field("arrivals", _I, "count", "uploads accepted so far"),
+    _field("arrivals", _I, "count", "uploads so far, accepted or rejected"),
     _field("version", _I, "versions", "server version that was measured"),
     _field("virtual_time", _I, "ns virtual", "when that version was the current one"),
     _field("test_accuracy", _F, "share", "correct test samples"),
@@ -84,9 +84,15 @@ EVALUATIONS = _schema(
 )
 
 EVENTS = _schema(
-    _field("sequence", _I, "count", "order of the events"),
+    _field("sequence", _I, "count", "order of the events: 0, 1, 2, ..."),
     _field("virtual_time", _I, "ns virtual", "when it happened"),
-    _field("kind", _S, "name", "what happened; nothing is reported here yet"),
+    _field(
+        "kind",
+        _S,
+        "name",
+        "rejected (by the gate), distillation (delta not finite, raw update taken), or a simulated fault: dropout, "
+        "crash, late, duplicate, nan, explosion, sign_flip, label_flip",
+    ),
     _absent("client", _I, "id", "client concerned"),
     _absent("job", _I, "count", "dispatch concerned"),
     _field("reason", _S, "text", "why, in one line"),
@@ -113,7 +119,7 @@ RUNS = _schema(
     _field("seed", _I, "seed", "seed of the run"),
     _field("run_id", _S, "id", "run id: the folder below runs/"),
     _field("status", _S, "name", "how the run ended"),
-    _field("arrivals", _I, "count", "uploads accepted"),
+    _field("arrivals", _I, "count", "uploads, accepted or rejected"),
     _field("versions", _I, "versions", "last server version"),
     _field("virtual_time", _F, "units", "virtual time at the end"),
     _absent(
@@ -134,6 +140,30 @@ RUNS = _schema(
     _absent("arrivals_hash", _S, "sha256", "content hash of the arrivals table"),
     _absent("evaluations_hash", _S, "sha256", "content hash of the evaluations table"),
     _absent("model_hash", _S, "sha256", "content hash of the final model"),
+)
+
+BENCHMARK = _schema(
+    _field("workload", _S, "name", "what was measured (docs/performance.md)"),
+    _field("code", _S, "name", "its short form"),
+    _field("metric", _S, "name", "one property of the workload; efficiency = ceiling / ours"),
+    _field("unit", _S, "name", "of ours and reference"),
+    _field("ours", _F, "see unit", "median over the repetitions"),
+    _field("ours_min", _F, "see unit", "smallest"),
+    _field("ours_max", _F, "see unit", "largest"),
+    _absent("reference", _F, "see unit", "median of what ours is compared with"),
+    _absent(
+        "ratio",
+        _F,
+        "factor",
+        "median of the ratios within a repetition; above 1 is better than the reference",
+    ),
+    _absent("ratio_min", _F, "factor", "smallest"),
+    _absent("ratio_max", _F, "factor", "largest"),
+    _field("repetitions", _I, "count", "of ours and reference, in turn"),
+    _absent("checksum", _S, "sha256", "of the results, equal in all repetitions"),
+    _field("device", _S, "name", "processor that trained and distilled"),
+    _field("cpus", _I, "count", "processors that could be used"),
+    _field("versions", _S, "name=version", "packages"),
 )
 
 TABLES: dict[str, pa.Schema] = {

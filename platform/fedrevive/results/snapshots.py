@@ -37,7 +37,7 @@ class Snapshot:
     """Everything a run needs to go on."""
 
     arrivals: int
-    """Uploads accepted so far."""
+    """Uploads so far, accepted or rejected."""
     virtual_time: int
     """Virtual nanoseconds."""
     state: dict[str, Any]
@@ -45,8 +45,8 @@ class Snapshot:
     tensors: Tensors
     """Server state: little-endian numbers or bool, any shape."""
     base_models: dict[int, NDArray[np.float32]]
-    """Arrivals accepted -> server model [P + S] at that moment, for every job still out. One number never
-    stands for two models within a run, so a model is written once and later snapshots refer to it."""
+    """Arrivals, accepted or rejected -> server model [P + S] at that moment, for every job still out. One number
+    never stands for two models within a run, so a model is written once and later snapshots refer to it."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Document:
     tensors: str
     """sha256 of the blob."""
     base_models: dict[int, str]
-    """Arrivals accepted -> sha256 of the blob."""
+    """Arrivals, accepted or rejected -> sha256 of the blob."""
     parts: tuple[Part, ...]
 
     @property
@@ -163,7 +163,11 @@ def intact_documents(directory: Path, limit: int) -> list[Document]:
 
 def no_intact_snapshot(newest: Path) -> UserError:
     """The error for a run folder whose snapshots are all damaged."""
-    return UserError(f"{newest}: damaged, and no older snapshot is intact", exit_code=ExitCode.CORRUPT)
+    return UserError(
+        f"{newest}: it or a file that it names is damaged, and so is every older one; fsck names the file, run the "
+        "experiment again in a new folder",
+        exit_code=ExitCode.CORRUPT,
+    )
 
 
 def _is_complete(directory: Path, document: Document) -> bool:

@@ -1,15 +1,13 @@
 """A run's folder: one writer, crash-safe at every moment (design.md §7, reliability.md §4).
 
-Order of a commit: blobs, hidden parts, snapshot document (its rename is the commit), publish parts, drop
-old files. Order of the end: compacted hidden parts, model.safetensors, manifest with the hashes (the
-commit), publish, `_SUCCESS`, drop resume state. Every opening repairs what an interruption left: it only
-deletes what nothing names and repeats the steps after a commit, so an interruption of the repair is
-harmless too.
+Order of a commit: blobs, hidden parts, snapshot document (its rename is the commit), publish parts, drop old
+files. Order of the end: compacted hidden parts, model.safetensors, manifest with the hashes (the commit), drop
+old parts, publish, `_SUCCESS`, drop resume state. Every opening repairs what an interruption left: it only deletes
+what nothing names and repeats the steps after a commit, so an interruption of the repair is harmless too.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
@@ -21,21 +19,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedrevive.results.files import commit_file, environment_errors
+from fedrevive.results.finished import MODEL, SUCCESS, refuse_damage, success_bytes
 from fedrevive.results.folder import (
     drop_parts_except,
     drop_resume_files_except,
     drop_resume_state,
     drop_temporaries,
-    has_manifest,
+    kept_manifest,
     make_folder,
     make_subfolders,
     publish,
     refuse_foreign,
+    sync_tables,
 )
 from fedrevive.results.lock import take_lock
-from fedrevive.results.manifest import read_manifest, require_same_run, write_manifest
+from fedrevive.results.manifest import read_manifest, write_manifest
 from fedrevive.results.reading import in_order, read_parts
-from fedrevive.results.schemas import SCHEMA_VERSION, TABLES
+from fedrevive.results.schemas import TABLES
 from fedrevive.results.snapshots import (
     Document,
     Part,
@@ -46,8 +46,6 @@ from fedrevive.results.snapshots import (
 from fedrevive.results.tables import check_row, model_hash, parquet_bytes, table_from_rows, table_hash
 from fedrevive.results.tensors import tensor_chunks
 
-SUCCESS = "_SUCCESS"
-MODEL = "model.safetensors"
 KEPT_SNAPSHOTS = 2
 
 
@@ -72,7 +70,7 @@ class RunStore:
 
         Args:
             directory: the run's folder; nothing is created when a check fails.
-            manifest: JSON values, at least `run_id` and `config`; an existing folder keeps the one it has.
+            manifest: JSON values, at least `run_id` and `config`; a run that has begun keeps the one it has.
 
         Raises:
             UserError: exit code 2 for a file, a folder with other content or another run; 3 when the folder
@@ -80,17 +78,12 @@ class RunStore:
         """
         with environment_errors(directory):
             refuse_foreign(directory)
-            if has_manifest(directory):
-                require_same_run(directory, read_manifest(directory), manifest)
+            kept_manifest(directory, manifest)
             make_folder(directory)
         lock = take_lock(directory)
         try:
-            if has_manifest(directory):
-                stored = read_manifest(directory)
-                require_same_run(directory, stored, manifest)  # it may have appeared since the first look
-            else:
-                stored = write_manifest(directory, manifest)
-            store = cls(directory, stored, lock)
+            stored = kept_manifest(directory, manifest)  # another may have appeared since the first look
+            store = cls(directory, stored or write_manifest(directory, manifest), lock)
             with environment_errors(directory):
                 store._recover()
         except BaseException:
@@ -168,7 +161,7 @@ class RunStore:
             tables = {table: self.table(table) for table in TABLES}
             parts = [self._write_part(table, rows) for table, rows in tables.items()]
             commit_file(self.directory / MODEL, *tensor_chunks(model))
-            hashes = {name: table_hash(tables[name]) for name in ("arrivals", "evaluations")}
+            hashes = {name: table_hash(tables[name]) for name in ("arrivals", "evaluations", "events")}
             self._manifest = write_manifest(
                 self.directory,
                 {
@@ -180,6 +173,10 @@ class RunStore:
             )
             self._clear_rows()
             self._complete()
+
+    def rollback(self) -> None:
+        """Forget the rows appended after the last commit: what made them starts again from there."""
+        self._clear_rows()
 
     def close(self) -> None:
         """Free the lock; buffered rows are forgotten."""
@@ -226,22 +223,22 @@ class RunStore:
     def _recover(self) -> None:
         drop_temporaries(self.directory)
         if self.finished:
+            refuse_damage(self.directory, self._manifest)
             self._complete()
             return
         make_subfolders(self.directory)
         self._kept = intact_documents(self.directory, KEPT_SNAPSHOTS)
-        publish(self.directory, self._parts)
         drop_parts_except(self.directory, self._parts)
+        publish(self.directory, self._parts)
         drop_resume_files_except(self.directory, self._kept)
 
     def _complete(self) -> None:
         """The steps after the final manifest; repeating them does no harm."""
-        parts = [Part(**part) for part in self._manifest["parts"]]
-        publish(self.directory, parts)
-        drop_parts_except(self.directory, parts)
         if not (self.directory / SUCCESS).exists():
-            content = {"schema_version": SCHEMA_VERSION, "hashes": self._manifest["hashes"]}
-            content["rows"] = {part.table: part.rows for part in parts}
-            commit_file(self.directory / SUCCESS, json.dumps(content).encode() + b"\n")
+            parts = [Part(**part) for part in self._manifest["parts"]]
+            drop_parts_except(self.directory, parts)
+            publish(self.directory, parts)
+            sync_tables(self.directory)
+            commit_file(self.directory / SUCCESS, success_bytes(self._manifest))
         self._kept = []
         drop_resume_state(self.directory)

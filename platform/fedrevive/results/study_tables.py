@@ -41,8 +41,10 @@ def write_study(directory: Path, targets: Mapping[str, float]) -> str:
         tables.append(runs.add_column(0, SETTING, pa.array([setting] * len(runs), pa.string())))
     runs = pa.concat_tables(tables).cast(STUDY)
     report = study_markdown(runs, targets)
+    comparison_folder.unseal(directory)
     commit_file(directory / TABLE, parquet_bytes(runs))
     commit_file(directory / REPORT, report.encode())
+    comparison_folder.seal(directory, (TABLE, REPORT))
     return report
 
 
@@ -95,13 +97,15 @@ def study_markdown(runs: pa.Table, targets: Mapping[str, float]) -> str:
             "Clients + server, measured; in brackets the server's operations per operation of the clients.",
             _grid(rows, lambda _, row: _cost(row)),
         ),
-        _titled(
+    ]
+    if any(point != "-" for point in points.values()):
+        selected = _titled(
             "Selected configurations",
             "By validation accuracy on the first seed; controls take their algorithm's. †: at the edge of the grid, "
             "so a wider one may do better.",
             _grid(rows, lambda setting, row: points[setting, row["label"]]),
-        ),
-    ]
+        )
+        parts.append(selected)
     return "\n".join(parts)
 
 
