@@ -21,7 +21,7 @@ import pyarrow as pa
 from fedrevive.core.process import configure_process
 from fedrevive.core.target import window
 from fedrevive.followed_run import RunIdentity, RunStatus, run_inline, run_on
-from fedrevive.results.comparison_folder import TABLE, Entry
+from fedrevive.results.comparison_folder import TABLE, Entry, seal, unseal
 from fedrevive.results.figures import accuracy_figure
 from fedrevive.results.manifest import read_manifest
 from fedrevive.results.reading import read_table
@@ -162,6 +162,7 @@ def conclude(directory: Path, entries: Sequence[Entry]) -> Outcome:
         }
         for entry in complete
     ]
+    unseal(directory)
     write_runs(directory / TABLE, rows)
     curves: dict[str, list[tuple[Any, Any]]] = {}
     for entry in chosen:
@@ -172,6 +173,7 @@ def conclude(directory: Path, entries: Sequence[Entry]) -> Outcome:
         f"{entries[0].config.name}: {entries[0].config.task.name}, {len(next(iter(curves.values())))} seeds"
     )
     accuracy_figure(curves, target, title, directory / FIGURE)
+    seal(directory, (TABLE, FIGURE))
     runs = read_runs(directory / TABLE)
     reported = comparison_rows(runs.filter(runs.column("selected")))
     points = {entry.label: entry.point for entry in chosen}

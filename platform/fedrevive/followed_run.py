@@ -86,8 +86,14 @@ def run_on(
     with RunStore.open(identity.folder, manifest=identity.manifest) as store:
         if store.finished:
             return
-        executor = make(config, load_task(config.task, config.seed, download))
-        yield from followed(run_experiment(config, store, executor, interrupted=interrupted))
+        # Nobody but the run keeps the executor: the run may have to replace it.
+        records = run_experiment(
+            config,
+            store,
+            make(config, load_task(config.task, config.seed, download)),
+            interrupted=interrupted,
+        )
+        yield from followed(records)
 
 
 def run_inline(

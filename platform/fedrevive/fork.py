@@ -60,7 +60,7 @@ def shared_arrivals(config: ExperimentConfig, paths: Sequence[str]) -> int:
         return arrivals
     timeline = Timeline(config, dispatch_of(config.algorithm))
     while timeline.arrivals <= arrivals:
-        if timeline.next_acceptance_at() > stop.virtual_time * NANOSECONDS:
+        if timeline.next_event_at() > stop.virtual_time * NANOSECONDS:
             return 0
         timeline.advance()
     return arrivals

@@ -14,13 +14,14 @@ from fedrevive.fork import CAPACITY, fork_run, make_prefix, prefix_config, saved
 from fedrevive.results import RunStore, read_table
 from fedrevive.results.reading import read_snapshot
 from fedrevive.results.schemas import TABLES
+from fedrevive.runtime.lane import Lane
 from fedrevive.runtime.ray_executor import RayExecutor
-from fedrevive.runtime.session import open_lane, ray_session
+from fedrevive.runtime.session import ray_session
 from fedrevive.settings.errors import UserError
 from fedrevive.simulation.records import ArrivalRecord, SnapshotRecord
 from fedrevive.tasks import load_task
 
-MEASURED = dict.fromkeys(("wall_seconds", "client_cpu_seconds", "server_cpu_seconds"), 0)
+MEASURED = dict.fromkeys(("wall_seconds", "client_cpu_seconds", "server_cpu_seconds", "utilisation"), 0)
 """What the real clock says of a run."""
 
 SLOW_SERVER = ["server.charge_time.flops_per_unit=2e8"]
@@ -145,7 +146,7 @@ def test_a_prefix_and_its_forks_on_ray_equal_inline_runs_from_zero(runs, tmp_pat
     base, config = runs.trial(), runs.trial("algorithm.teacher_capacity=2", "algorithm.pool=real")
     zero = runs.finish(config, RunStore.open(tmp_path / "zero", manifest=manifest(config)))
     with ray_session(cpus=2, gpus=0, object_store_bytes=0):
-        lane = open_lane(2, gpu=0)
+        lane = Lane(2, gpu=0)
 
         def on_ray(experiment):
             return RayExecutor(lane, experiment, ray.put(load_task(experiment.task, experiment.seed)))

@@ -14,6 +14,7 @@ from fedrevive.settings.identity import run_id
 from fedrevive.tasks import check_data
 
 if TYPE_CHECKING:
+    from fedrevive.runtime.chaos import Chaos
     from fedrevive.simulation.records import Record
 
 
@@ -48,6 +49,7 @@ def records(
     download: bool,
     interrupted: Callable[[], bool],
     ready: Callable[[], None],
+    chaos: Chaos | None = None,
 ) -> Iterator[Record]:
     """Run one experiment on its own executor.
 
@@ -57,6 +59,7 @@ def records(
         download: fetch missing data.
         interrupted: asked after every arrival.
         ready: called once the executor is up (libraries may have set signal handlers meanwhile).
+        chaos: kills actors meanwhile; on Ray only.
     """
     from fedrevive.core.process import configure_process
     from fedrevive.experiment import run_experiment
@@ -77,4 +80,5 @@ def records(
     workers = preflight.workers(config)
     with executor_lanes([config], data, lanes=1, workers=workers, cpus=preflight.available_cpus()) as (make,):
         ready()
-        yield from run_experiment(config, store, make(config, data), interrupted=interrupted)
+        made = run_experiment(config, store, make(config, data), interrupted=interrupted)
+        yield from chaos.during(made, make.lane.pids) if chaos else made

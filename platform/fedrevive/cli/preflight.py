@@ -25,12 +25,24 @@ def available_cpus() -> int:
     return cpus if quota == "max" else max(1, min(cpus, -(-int(quota) // int(period))))
 
 
+def ray_environment() -> None:
+    """Raise `UserError` where a variable of the environment would open the Ray session to others, or make Ray fail."""
+    from fedrevive.runtime.private_session import require_token_mode
+
+    require_token_mode()
+    for name in sorted(os.environ):
+        if name.startswith("RAY_testing_"):
+            raise UserError(f"{name}: makes Ray fail or wait on purpose, which is for tests of Ray; unset it")
+
+
 def workers(config: ExperimentConfig) -> int:
     """Client actors to start, `auto` resolved.
 
     Raises:
-        UserError: more than this machine has CPUs.
+        UserError: more than this machine has CPUs, or as `ray_environment`.
     """
+    if config.compute.executor == "ray":
+        ray_environment()
     cpus = available_cpus()
     asked = config.compute.workers
     if asked == "auto":

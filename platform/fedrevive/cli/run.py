@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from fedrevive.cli.option_values import seed, usable_path
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.errors import UserError
-from fedrevive.settings.loading import preset_names, split_words
+from fedrevive.settings.loading import parse_override, preset_names, split_words
 
 SOURCE_HELP = f"A preset ({', '.join(preset_names())}) or a YAML file, then overrides such as server.lr=0.05."
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[PRESET|FILE] [a.b=c ...]", help=SOURCE_HELP)]
@@ -21,9 +22,21 @@ ExecutorOption = Annotated[
 WorkersOption = Annotated[
     str | None, typer.Option("--workers", metavar="N|auto", help="compute.workers: client actors")
 ]
-OutputOption = Annotated[str | None, typer.Option("--output", metavar="DIR", help="Results folder.")]
+
+OutputOption = Annotated[
+    str | None, typer.Option("--output", metavar="DIR", help="Results folder.", callback=usable_path)
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on the last line of standard output.")
+]
+ChaosOption = Annotated[
+    int | None,
+    typer.Option(
+        "--chaos",
+        metavar="SEED",
+        parser=seed,
+        help="Kill actors at random while the run works; the results stay the same.",
+    ),
 ]
 DownloadOption = Annotated[bool, typer.Option("--download", help="Fetch public data that is missing.")]
 
@@ -35,6 +48,7 @@ def run(
     output: OutputOption = None,
     download: DownloadOption = False,
     as_json: JsonOption = False,
+    chaos: ChaosOption = None,
 ) -> None:
     """Run one experiment.
 
@@ -44,19 +58,24 @@ def run(
     from fedrevive.settings.identity import run_id
 
     config = configuration(arguments, executor=executor, workers=workers, output=output)
+    _require_actors(chaos, config)
     folder = Path(config.output) if config.output else Path("results") / f"{config.name}-{run_id(config)}"
     with open_run(config, folder, download=download) as store:
-        carry_out(config, store, download=download, as_json=as_json)
+        carry_out(config, store, download=download, as_json=as_json, chaos_seed=chaos)
 
 
 def resume(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder of a run, a comparison, a study or a search.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Folder of a run, a comparison, a study or a search.", callback=usable_path
+        ),
     ],
     executor: ExecutorOption = None,
     workers: WorkersOption = None,
     download: DownloadOption = False,
     as_json: JsonOption = False,
+    chaos: ChaosOption = None,
 ) -> None:
     """Go on with an interrupted run, comparison, study or search.
 
@@ -72,6 +91,8 @@ def resume(
     from fedrevive_tuning.folder import is_search
 
     flags = compute_flags(executor, workers)
+    if chaos is not None and (is_search(directory) or is_kind(directory, KIND) or is_kind(directory, STUDY)):
+        raise UserError(f"--chaos: {directory} holds more than one run; leave it out")
     if is_search(directory):
         from fedrevive.cli.tune import resume_search
 
@@ -91,6 +112,7 @@ def resume(
         return
     with RunStore.attach(directory) as store:
         config = with_compute(store.manifest["config"], flags)
+        _require_actors(chaos, config)
         if not store.finished:
             preflight.workers(config)
             if not download:
@@ -100,7 +122,14 @@ def resume(
                 "note: other hardware or package versions than at the start; the last bits may differ",
                 file=sys.stderr,
             )
-        carry_out(config, store, download=download, as_json=as_json)
+        carry_out(config, store, download=download, as_json=as_json, chaos_seed=chaos)
+
+
+def _require_actors(chaos: int | None, config: ExperimentConfig) -> None:
+    if chaos is not None and config.compute.executor != "ray":
+        raise UserError(
+            "--chaos: it kills Ray actors, and compute.executor is inline; leave it out, or use ray"
+        )
 
 
 def configuration(arguments: list[str] | None, **flags: str | None) -> ExperimentConfig:
@@ -126,18 +155,23 @@ def typed(arguments: list[str] | None) -> tuple[str | None, list[str]]:
 
 def compute_flags(executor: str | None, workers: str | None) -> dict[str, Any]:
     """`--executor` and `--workers` as dotted fields."""
-    from fedrevive.settings.yaml_reader import read_scalar
-
-    flags = {"compute.executor": executor, "compute.workers": workers and read_scalar(workers)}
+    asked = workers and parse_override(f"compute.workers={workers}").value
+    if workers and asked is None:
+        raise UserError(f"compute.workers: {workers} is not an integer or 'auto'")
+    flags = {"compute.executor": executor, "compute.workers": asked}
     return {path: value for path, value in flags.items() if value is not None}
 
 
-def carry_out(config: ExperimentConfig, store: Any, *, download: bool, as_json: bool) -> None:
+def carry_out(
+    config: ExperimentConfig, store: Any, *, download: bool, as_json: bool, chaos_seed: int | None = None
+) -> None:
     """Run to the end, or to the snapshot an interruption asked for, and print the outcome."""
     from fedrevive.cli.execution import records
     from fedrevive.cli.interrupts import Interrupts
     from fedrevive.cli.progress import RunProgress
+    from fedrevive.runtime.chaos import Chaos
 
+    chaos = None if chaos_seed is None else Chaos(chaos_seed)
     if store.finished:
         print(f"already complete: {store.directory}", file=sys.stderr)
     else:
@@ -145,13 +179,20 @@ def carry_out(config: ExperimentConfig, store: Any, *, download: bool, as_json: 
         interrupts.install()
         with RunProgress(config) as progress:
             for record in records(
-                config, store, download=download, interrupted=interrupts, ready=interrupts.install
+                config,
+                store,
+                download=download,
+                interrupted=interrupts,
+                ready=interrupts.install,
+                chaos=chaos,
             ):
                 progress.show(record)
         if not store.finished:
             print(f"stopped; go on with: fedrevive resume {store.directory}", file=sys.stderr)
             raise typer.Exit(interrupts.exit_code)
     outcome = {"dir": str(store.directory), **store.manifest["summary"], "hashes": store.manifest["hashes"]}
+    if chaos:
+        outcome["chaos"] = chaos.killed
     if as_json:
         print(json.dumps(outcome))
     else:
@@ -173,10 +214,14 @@ def show_outcome(config: ExperimentConfig, outcome: dict[str, Any]) -> None:
         ("best accuracy", number("best_accuracy", 4)),
         ("area under the curve", number("auc", 4)),
         ("time to target", number("time_to_target", 2)),
-        ("arrivals, versions", f"{outcome['arrivals']}, {outcome['versions']}"),
+        (
+            "arrivals, rejected, versions",
+            f"{outcome['arrivals']}, {outcome['rejected']}, {outcome['versions']}",
+        ),
         ("virtual time", number("virtual_time", 2)),
         ("real seconds", number("wall_seconds", 1)),
         *((f"hash of {name}", value[:16]) for name, value in outcome["hashes"].items()),
+        *((f"killed {kind} actors", str(killed)) for kind, killed in outcome.get("chaos", {}).items()),
         ("results", outcome["dir"]),
     ]
     for name, value in rows:

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import ray
 import torch
 
 from fedrevive.assemble import new_model, require_devices, server_device
-from fedrevive.followed_run import ExecutorFactory
+from fedrevive.runtime.lane import Lane
 from fedrevive.runtime.ray_executor import RayExecutor
-from fedrevive.runtime.session import Lane, open_lane, ray_session
+from fedrevive.runtime.session import ray_session
 from fedrevive.settings import ExperimentConfig
 from fedrevive.tasks.federated import FederatedData
+
+
+@dataclass(frozen=True)
+class LaneFactory:
+    """Makes executors for one experiment at a time, all of the same actors."""
+
+    lane: Lane
+
+    def __call__(self, config: ExperimentConfig, data: FederatedData) -> RayExecutor:
+        """An `ExecutorFactory`."""
+        return RayExecutor(self.lane, config, ray.put(data))
 
 
 @contextmanager
 def executor_lanes(
     configs: Sequence[ExperimentConfig], data: FederatedData, *, lanes: int, workers: int, cpus: int
-) -> Iterator[list[ExecutorFactory]]:
+) -> Iterator[list[LaneFactory]]:
     """Start Ray with `lanes` lanes of `workers` client actors each.
 
     Args:
@@ -30,7 +42,7 @@ def executor_lanes(
         cpus: CPUs of this machine.
 
     Yields:
-        One factory per lane; each makes an executor for one experiment at a time and reuses the lane's actors.
+        One factory per lane.
     """
     require_devices(configs[0])
     gpu = server_device(configs[0]).type == "cuda"
@@ -44,7 +56,7 @@ def executor_lanes(
 
 
 @contextmanager
-def open_lanes(lanes: int, *, workers: int, gpu: float) -> Iterator[list[ExecutorFactory]]:
+def open_lanes(lanes: int, *, workers: int, gpu: float) -> Iterator[list[LaneFactory]]:
     """Lanes in the Ray session that is already there; within a trial of a search they share its placement group.
 
     Args:
@@ -52,9 +64,9 @@ def open_lanes(lanes: int, *, workers: int, gpu: float) -> Iterator[list[Executo
         workers: client actors per lane.
         gpu: share of a GPU that each lane's server asks for; 0 = none.
     """
-    opened = [open_lane(workers, gpu=gpu) for _ in range(lanes)]
+    opened = [Lane(workers, gpu=gpu) for _ in range(lanes)]
     try:
-        yield [_factory(lane) for lane in opened]
+        yield [LaneFactory(lane) for lane in opened]
     finally:
         for lane in opened:
             lane.close()
@@ -63,10 +75,6 @@ def open_lanes(lanes: int, *, workers: int, gpu: float) -> Iterator[list[Executo
 def _distinct(configs: Sequence[ExperimentConfig]) -> list[ExperimentConfig]:
     """One configuration per model and number of clients in flight."""
     return list({(config.model, config.server.concurrency): config for config in configs}.values())
-
-
-def _factory(lane: Lane) -> ExecutorFactory:
-    return lambda config, data: RayExecutor(lane, config, ray.put(data))
 
 
 def store_bytes(config: ExperimentConfig, data: FederatedData) -> int:
