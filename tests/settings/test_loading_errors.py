@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedrevive.settings import ExperimentConfig
-from fedrevive.settings.errors import LINE_LIMIT, PREFIX, ExitCode, UserError
+from fedrevive.settings.errors import LINE_LIMIT, PREFIX, UserError
 from fedrevive.settings.loading import load
 
 
@@ -56,7 +56,15 @@ BAD_OVERRIDES = [
     ),
     (
         "algorithm.beta={family: stepwise, thresholds: [1, 2, 3]}",
-        "algorithm.beta.thresholds: a list is not allowed; must be a list of at least 4 values",
+        "algorithm.beta.thresholds: has 3 values; needs at least 4",
+    ),
+    (
+        "algorithm.beta={family: stepwise, thresholds: [1, 2, 3, 4, 5]}",
+        "algorithm.beta.thresholds: has 5 values; needs at most 4",
+    ),
+    (
+        "algorithm.beta={family: stepwise, thresholds: [5, 2]}",
+        "algorithm.beta.thresholds: has 2 values; needs at least 4",
     ),
     (
         "algorithm.beta={family: stepwise, thresholds: 3}",
@@ -82,6 +90,28 @@ BAD_OVERRIDES = [
         "algorithm={name: fedrevive, teachers: random_weights, reviver: {kind: teacher_mean}}",
         "algorithm: teachers=random_weights does not fit reviver.kind=teacher_mean",
     ),
+    ("concurrency=3", "concurrency: unknown field; did you mean 'server.concurrency'?"),
+    ("lr=0.1", "lr: unknown field; did you mean 'client.lr' or 'server.lr'?"),
+    ("server.alpha=0.1", "server.alpha: unknown field; did you mean 'task.partition.alpha'?"),
+    (
+        "model.teacher_capacity=3",
+        "model.teacher_capacity: unknown field; did you mean 'algorithm.teacher_capacity'?",
+    ),
+    (
+        "algorithm.teacher_capacity=101",
+        "algorithm.teacher_capacity: 101 exceeds task.clients=100; lower the first or raise the second",
+    ),
+    (
+        "server.updates_per_version=21",
+        "server.updates_per_version: 21 exceeds server.concurrency=20, the clients at work; lower the first",
+    ),
+    ("output='a\x01b'", "output: character 0x0001 is not allowed"),
+    ('output="a\\0b"', "output: 'a\\x00b' is not allowed; must be text that matches"),
+    (f"output=out/{'x' * 256}", "output: 'out/xxx"),
+    (
+        'task={name: fashion_mnist, data_dir: "a\\nb"}',
+        "task.data_dir: 'a\\nb' is not allowed; must be text that",
+    ),
     ("server.concurency=3", "server.concurency: unknown field; did you mean 'concurrency'?"),
     (
         "algorithm.teacher_capicity=3",
@@ -94,7 +124,7 @@ BAD_OVERRIDES = [
     ("server.updates_per_version=x", "server.updates_per_version: 'x' is not an integer or 'auto'"),
     ("server.updates_per_version=0", "server.updates_per_version: 0 is not allowed; must be >= 1 or 'auto'"),
     ("task.clients=3.0", "task.clients: 3.0 is not an integer"),
-    ("task.clients='3'", "task.clients: '3' is not an integer"),
+    ("task.clients='3'", "task.clients: '3' is not an integer; write it without quotes"),
     ("task.clients=true", "task.clients: true is not an integer"),
     ("task.clients=null", "task.clients: null is not an integer"),
     ("task.clients={}", "task.clients: a mapping is not an integer"),
@@ -102,7 +132,9 @@ BAD_OVERRIDES = [
     ("client.lr=true", "client.lr: true is not a number"),
     ("client.lr=1_000", "client.lr: '1_000' has an underscore"),
     ("client.lr=1:30", "client.lr: '1:30' is a base-60 number"),
-    ("client.lr=nan", "client.lr: 'nan' is not a number"),
+    ("client.lr=nan", "client.lr: 'nan' is not a finite number"),
+    ("client.lr=-Inf", "client.lr: '-Inf' is not a finite number"),
+    ("client.lr='3'", "client.lr: '3' is not a number; write it without quotes"),
     ("client.lr=.nan", "client.lr: '.nan' is not a finite number"),
     ("algorithm.loss_guard=yes", "algorithm.loss_guard: 'yes' is not true or false"),
     (
@@ -200,7 +232,8 @@ def test_the_command_line_is_not_blamed_on_the_file(config_file):
         ("nowhere/cfg.yaml", "'nowhere/cfg.yaml': no such file", 2),
         ("./", "'.': a folder", 2),
         ("a\0.yaml", "'a\\x00.yaml': not a file name", 2),
-        ("n" * 300 + ".yaml", "'nnn", ExitCode.ENVIRONMENT),
+        ("n" * 300 + ".yaml", "'nnn", 2),
+        (f"{__file__}/x.yaml", "'/", 2),
     ],
 )
 def test_sources_that_cannot_be_read(source, expected, code):

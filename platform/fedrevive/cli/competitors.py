@@ -122,20 +122,18 @@ def _variants(competitors: Competitors) -> list[_Variant]:
 
 
 def _competitor(label: str, place: str) -> _Variant:
-    from fedrevive.settings.loading import grid, variant
+    from fedrevive.settings.loading import grid
 
-    name, own = variant(label)
-    _refuse_reserved(label, own, f"{place}algorithms")
+    name, own = _read(label, f"{place}algorithms")
     points = tuple(grid(own))
     called = tuple(" ".join(given for given in point if given not in own) for point in points)
     return _Variant(label, name, points, called)
 
 
 def _control(label: str, algorithms: Sequence[_Variant], place: str) -> _Variant:
-    from fedrevive.settings.loading import grid, variant
+    from fedrevive.settings.loading import grid
 
-    name, own = variant(label)
-    _refuse_reserved(label, own, f"{place}controls")
+    name, own = _read(label, f"{place}controls")
     if len(grid(own)) > 1:
         raise UserError(
             f"{place}controls: {label} has a grid; a control takes the configuration of its algorithm"
@@ -153,9 +151,17 @@ def _control(label: str, algorithms: Sequence[_Variant], place: str) -> _Variant
     return _Variant(label, name, base[0].points, base[0].shown, own, base[0].label)
 
 
-def _refuse_reserved(label: str, overrides: Sequence[str], option: str) -> None:
-    if any(override.startswith(("seed=", "algorithm.name=")) for override in overrides):
+def _read(label: str, option: str) -> tuple[str, tuple[str, ...]]:
+    """Name and overrides of a competitor or control."""
+    from fedrevive.settings.loading import variant
+
+    try:
+        name, own = variant(label)
+    except UserError as error:
+        raise UserError(f"{option}: {error.message}") from None
+    if any(override.startswith(("seed=", "algorithm.name=")) for override in own):
         raise UserError(f"{option}: {label} sets its seed or its name again; seeds are given for all")
+    return name, own
 
 
 def _require_equal_grids(algorithms: Sequence[_Variant], place: str) -> None:

@@ -9,12 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
+from fedrevive.cli.option_values import usable_path
 from fedrevive.cli.run import JsonOption
 from fedrevive.settings.errors import UserError
 
 
 def diagnose(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A run's or a comparison's folder.")],
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A run's or a comparison's folder.", callback=usable_path),
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Look for the paper's three failure signatures: fedrevive diagnose results/digits-0123456789abcdef"""

@@ -47,7 +47,7 @@ def study(
     Example: fedrevive study who_wins_where --download
     """
     from fedrevive.cli import preflight
-    from fedrevive.results.comparison_folder import claim_study
+    from fedrevive.results.comparison_folder import claimed_study
 
     source, overrides = split_words(arguments or [])
     if source is None:
@@ -60,13 +60,13 @@ def study(
     _check(folder, comparisons, download)
     details = {"command": preflight.command_line(), "created_at": time.time()}
     described = {"study": asked.model_dump(mode="json"), "overrides": overrides, "flags": flags}
-    claim_study(folder, comparisons, details, described)
-    _carry_out(folder, comparisons, download=download, as_json=as_json)
+    with claimed_study(folder, comparisons, details, described):
+        _carry_out(folder, comparisons, download=download, as_json=as_json)
 
 
 def resume_study(folder: Path, flags: dict[str, Any], *, download: bool, as_json: bool) -> None:
     """Finish the comparisons of a study that are not complete."""
-    from fedrevive.results.comparison_folder import claim_study
+    from fedrevive.results.comparison_folder import claimed_study
     from fedrevive.results.manifest import read_manifest
 
     stored = read_manifest(folder)
@@ -74,8 +74,8 @@ def resume_study(folder: Path, flags: dict[str, Any], *, download: bool, as_json
     comparisons = _comparisons(asked, stored["overrides"], stored["flags"] | flags)
     _check(folder, comparisons, download)
     details = {name: stored[name] for name in ("command", "created_at")}
-    claim_study(folder, comparisons, details, {})
-    _carry_out(folder, comparisons, download=download, as_json=as_json)
+    with claimed_study(folder, comparisons, details, {}):
+        _carry_out(folder, comparisons, download=download, as_json=as_json)
 
 
 def _comparisons(asked: StudySettings, overrides: list[str], flags: dict[str, Any]) -> dict[str, list[Entry]]:
@@ -83,8 +83,12 @@ def _comparisons(asked: StudySettings, overrides: list[str], flags: dict[str, An
     competitors = Competitors(asked.algorithms, asked.controls, asked.seeds, place="")
     found = {}
     for name, words in asked.settings.items():
-        experiment, own = split_words(words.split())
-        found[name] = competing(experiment, [*asked.common.split(), *own, *overrides], competitors, flags)
+        try:
+            experiment, own = split_words(words.split())
+            found[name] = competing(experiment, [*asked.common.split(), *own, *overrides], competitors, flags)
+        except UserError as error:
+            place = error.place or f"settings.{name}"
+            raise UserError(error.message, place=place, more=error.more, exit_code=error.exit_code) from None
     return found
 
 
@@ -94,12 +98,14 @@ def _check(folder: Path, comparisons: dict[str, list[Entry]], download: bool) ->
 
 
 def _carry_out(folder: Path, comparisons: dict[str, list[Entry]], *, download: bool, as_json: bool) -> None:
+    from fedrevive.results.comparison_folder import writing
     from fedrevive.results.study_tables import REPORT, TABLE, write_study
 
     outcomes: dict[str, Outcome] = {}
     for name, entries in comparisons.items():
         print(f"setting {name} ({len(outcomes) + 1} of {len(comparisons)})", file=sys.stderr, flush=True)
-        outcomes[name] = carry_out(folder / name, entries, download=download, go_on=folder)
+        with writing(folder / name):
+            outcomes[name] = carry_out(folder / name, entries, download=download, go_on=folder)
     targets = {name: outcome.target for name, outcome in outcomes.items()}
     report = write_study(folder, targets)
     if as_json:

@@ -9,9 +9,11 @@ from pydantic import Field, model_validator
 from fedrevive.settings.algorithm import AlgorithmSettings
 from fedrevive.settings.client import ClientSettings
 from fedrevive.settings.delays import DelaySettings, FedReviveDefaultDelays
+from fedrevive.settings.faults import FaultSettings
 from fedrevive.settings.fedrevive import FedReviveSettings
 from fedrevive.settings.model import CnnSettings, ModelSettings
-from fedrevive.settings.section import Section
+from fedrevive.settings.peers import DdFedReviveSettings
+from fedrevive.settings.section import PathText, Section
 from fedrevive.settings.task import DigitsTask, TaskSettings
 
 APPLY_EVERY_UPDATE = ("fedasync", "asyncfeded", "fedfa")
@@ -27,7 +29,18 @@ class ChargeTimeSettings(Section):
     """
 
     flops_per_unit: float = Field(gt=0, le=1e30)
-    """Server's floating-point operations (multiply-add = 2) per virtual time unit, > 0; synthesis, distillation and probing are charged, averaging is free. No default: it is the assumption that results are quoted with."""
+    """Server's floating-point operations (multiply-add = 2) per virtual time unit, > 0; synthesis, distillation and probing are charged, averaging is free, and a rejected upload costs what it was planned to. No default: it is the assumption that results are quoted with."""
+
+
+class GateSettings(Section):
+    """What an upload must pass before any algorithm or teacher buffer sees it; a rejected one becomes an event, and its slot is refilled as any other."""
+
+    finite: bool = True
+    """Reject uploads with NaN, infinite or absurd (beyond 1e15) values, or a negative running variance. Ours: on."""
+    max_norm_factor: Annotated[float, Field(ge=1, le=1e9)] | None = None
+    """Reject uploads whose client delta is longer than this times the median of the recent ones, >= 1, parameters and buffers each by a median of their own; null = any length. Ours: off; 4 is a good first value."""
+    norm_window: int = Field(20, ge=5, le=100_000)
+    """Recent uploads whose lengths the median is taken of, >= 5; the first five only teach it and are rejected. Ours."""
 
 
 class ServerSettings(Section):
@@ -36,9 +49,11 @@ class ServerSettings(Section):
     concurrency: int = Field(20, ge=1, le=1_000_000)
     """K: clients training at any virtual time, 1..N. Ours (paper: 100 of 1000)."""
     updates_per_version: Literal["auto"] | Annotated[int, Field(ge=1, le=1_000_000)] = "auto"
-    """B: updates averaged into one version; auto = 1, or K for fedavg. Paper: 1 (FedRevive)."""
+    """B: updates averaged into one version, 1..K; auto = 1, or K for fedavg. Paper: 1 (FedRevive)."""
     lr: float = Field(0.1, gt=0, le=100)
     """Server learning rate eta_s (fedasync: alpha; asyncfeded: lambda; fedfa: 1), > 0. Published example: 0.1 (FedRevive)."""
+    gate: GateSettings = Field(default_factory=GateSettings)
+    """Which uploads are rejected."""
     charge_time: ChargeTimeSettings | None = None
     """How long server steps take in virtual time; null = no time (published). An upload waits for the steps before it and is accepted when its own is done."""
 
@@ -47,7 +62,7 @@ class StopSettings(Section):
     """When a run ends: the first condition met; at least one is required."""
 
     arrivals: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
-    """Accepted uploads, >= 1."""
+    """Uploads that reached the server, accepted or rejected, >= 1."""
     virtual_time: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """Virtual time units, > 0; an upload due later is not accepted. Published: 200 (default delays), 100 (shifted)."""
     target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -68,8 +83,8 @@ class SnapshotSettings(Section):
 
     every_arrivals: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     """Arrivals between two snapshots; null = by real time only. Ours."""
-    every_seconds: float = Field(20.0, gt=0, le=1e6)
-    """Real seconds between two snapshots, > 0. Ours."""
+    every_seconds: Literal["auto"] | Annotated[float, Field(gt=0, le=1e6)] = "auto"
+    """Real seconds between two snapshots, > 0; auto = sqrt(2 * measured cost of a snapshot * 4 h), Young's rule for a failure every 4 hours or, if actors died, as often as they did (ours); the first after 10 s."""
 
 
 class ComputeSettings(Section):
@@ -100,6 +115,8 @@ class ExperimentConfig(Section):
     """Local training."""
     delays: DelaySettings = Field(default_factory=FedReviveDefaultDelays)
     """Virtual delays."""
+    faults: FaultSettings = Field(default_factory=FaultSettings)
+    """Simulated faults."""
     server: ServerSettings = Field(default_factory=ServerSettings)
     """Concurrency and aggregation."""
     algorithm: AlgorithmSettings = Field(default_factory=FedReviveSettings)
@@ -112,7 +129,7 @@ class ExperimentConfig(Section):
     """When to save resume state."""
     compute: ComputeSettings = Field(default_factory=ComputeSettings)
     """Where to run."""
-    output: Annotated[str, Field(min_length=1)] | None = None
+    output: PathText | None = None
     """Results folder; null = results/<name>-<run id>."""
 
     @property
@@ -154,5 +171,24 @@ class ExperimentConfig(Section):
         if name == "fedfa" and server.lr != 1:
             raise ValueError(
                 f"server.lr: {server.lr} does not fit fedfa, whose model is a mean of client models; set server.lr=1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> Self:
+        clients, slots, updates = self.task.clients, self.server.concurrency, self.updates_per_version
+        match self.algorithm:
+            case (
+                FedReviveSettings(teacher_capacity=teachers) | DdFedReviveSettings(teacher_capacity=teachers)
+            ):
+                if teachers > clients:
+                    raise ValueError(
+                        f"algorithm.teacher_capacity: {teachers} exceeds task.clients={clients}; "
+                        "lower the first or raise the second"
+                    )
+        if updates > slots:
+            raise ValueError(
+                f"server.updates_per_version: {updates} exceeds server.concurrency={slots}, the clients at work; "
+                "lower the first or raise the second"
             )
         return self

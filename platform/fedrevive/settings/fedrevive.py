@@ -86,7 +86,7 @@ class FedReviveSettings(Section):
     teachers: Literal["recent", "random_weights"] = "recent"
     """recent: the last client models (paper); random_weights: untrained networks in their place. Control, ours."""
     teacher_capacity: int = Field(8, ge=1, le=1024)
-    """c: client models kept as teachers. Paper: 8."""
+    """c: client models kept as teachers, 1..N. Paper: 8."""
     generate_every_versions: int = Field(10, ge=1, le=1_000_000)
     """T_gen: versions between two additions to the pool. Paper: 10; published curves: 1."""
     freeze_versions: AutoVersions = "auto"

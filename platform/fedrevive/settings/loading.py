@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -219,6 +220,8 @@ def file_content(path: Path) -> bytes:
     except ValueError:
         raise UserError(f"{shown_path}: not a file name") from None
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP):
+            raise UserError(f"{shown_path}: no such file ({error.strerror})") from None
         message = f"{shown_path}: cannot be read ({error.strerror})"
         raise UserError(message, exit_code=ExitCode.ENVIRONMENT) from None
 

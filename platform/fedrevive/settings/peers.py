@@ -81,7 +81,7 @@ class DdFedReviveSettings(Section):
     beta: BetaSettings = Field(default_factory=ConstantBeta)
     """beta(tau): share of the distilled delta in the mixed delta. Ours, after the authors' reference settings: constant 0.5."""
     teacher_capacity: int = Field(8, ge=1, le=1024)
-    """c: client models kept as teachers. Paper (fedrevive) and the authors' reference settings: 8."""
+    """c: client models kept as teachers, 1..N. Paper (fedrevive) and the authors' reference settings: 8."""
     proportions: Literal["uniform", "oracle"] = "oracle"
     """Classes a teacher is asked about: its client's true histogram, or all alike. Ours (not found in a source)."""
     warmup_versions: AutoVersions = "auto"

@@ -14,7 +14,7 @@ import yaml
 
 from fedrevive.settings.errors import UserError, shown
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 16
 MAX_NESTING = 20
 MAX_NUMBER_LENGTH = 100
 
@@ -45,7 +45,7 @@ def read(content: bytes, name: str) -> tuple[dict[str, Any], dict[str, int]]:
         The nested values and, for every dotted path, the line of its key (from 1).
 
     Raises:
-        UserError: not UTF-8, larger than 1 MiB, a tab, an anchor, alias or tag, a duplicate key, several documents,
+        UserError: not UTF-8, larger than 64 KiB, a tab, an anchor, alias or tag, a duplicate key, several documents,
             nesting beyond 20, a number that YAML readers disagree about, or no mapping at the top.
     """
     if len(content) > MAX_BYTES:
