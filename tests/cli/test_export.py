@@ -23,7 +23,7 @@ from fedrevive.core.process import configure_process
 from fedrevive.experiment import run_experiment
 from fedrevive.results import RunStore, read_table
 from fedrevive.results.manifest import read_manifest, write_manifest
-from fedrevive.results.schemas import ARRIVALS
+from fedrevive.results.schemas import ARRIVALS, EVENTS
 from fedrevive.results.tables import table_hash
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.identity import run_id
@@ -54,6 +54,7 @@ def compared(tmp_path_factory) -> Path:
         "digits",
         *SMALL,
         "stop.arrivals=20",
+        "faults.label_flip.jobs=0.2",
         "--seeds",
         "1,0",
         "--algorithms",
@@ -101,6 +102,7 @@ overrides:
   evaluation.every_arrivals: 5
   algorithm.freeze_versions: 100  # nothing is distilled
   algorithm.warmup_versions: 100
+  faults.label_flip.jobs: 0.2
 search:
   searcher: grid
   seeds: [1, 0]
@@ -176,6 +178,22 @@ def test_arrivals_of_a_comparison_are_its_runs_tables_one_after_the_other(compar
     for entry in entries:
         rows = table.filter(pc.equal(table.column("run_id"), entry["run_id"])).select(ARRIVALS.names)
         assert rows.equals(read_table(compared / "runs" / entry["run_id"], "arrivals"))
+
+
+def test_events_of_a_comparison_a_search_and_a_run(compared, searched, tmp_path, capsys):
+    table = exported(capsys, compared, tmp_path / "a.parquet", "--table", "events")
+    assert table.column_names == [*KEYS, *EVENTS.names]
+    for entry in read_manifest(compared)["entries"]:
+        rows = table.filter(pc.equal(table.column("run_id"), entry["run_id"])).select(EVENTS.names)
+        assert rows.equals(read_table(compared / "runs" / entry["run_id"], "events"))
+        assert set(rows.column("kind").to_pylist()) == {"label_flip"}
+    found = exported(capsys, searched, tmp_path / "b.parquet", "--table", "events")
+    assert found.column_names == ["trial", "seed", "run_id", *EVENTS.names]
+    assert sorted(set(found.column("trial").to_pylist())) == [0, 1]
+    run = compared / "runs" / table.column("run_id")[0].as_py()
+    own = exported(capsys, run, tmp_path / "c.parquet", "--table", "events")
+    assert own.column_names == ["label", "seed", "run_id", *EVENTS.names]
+    assert own.select(EVENTS.names).equals(read_table(run, "events"))
 
 
 def test_default_table_of_each_kind(compared, searched, tmp_path, capsys):
@@ -261,7 +279,7 @@ def test_what_is_refused_is_one_line(compared, tmp_path, capsys):
     good = tmp_path / "x"
     assert "not a run folder" in refused(capsys, tmp_path, "-o", good)
     assert "not a run folder" in refused(capsys, tmp_path / "nowhere", "-o", good)
-    assert "arrivals" in refused(capsys, compared, "-o", good, "--table", "events")
+    assert "arrivals" in refused(capsys, compared, "-o", good, "--table", "timing")
     assert "a comparison has no table 'trials'" in refused(capsys, compared, "-o", good, "--table", "trials")
     run = next((compared / "runs").iterdir())
     assert "a run has no table 'comparison'" in refused(capsys, run, "-o", good, "--table", "comparison")

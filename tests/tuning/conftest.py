@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,42 @@ def tiny() -> Iterator[TinySearches]:
     searches = TinySearches()
     yield searches
     searches.kill_all()
+
+
+ASHA = """
+searcher: grid
+seeds: [0, 1]
+scheduler: {kind: asha, grace: 0.5, reduction_factor: 2}
+space:
+  server.lr: {grid: [0.5, 0.00001, 0.00002]}
+"""
+
+
+def gcs_of(pid: int) -> list[str]:
+    """Ray's head processes that this driver started."""
+    listed = subprocess.run(["ps", "-eo", "ppid,pid,comm"], capture_output=True, text=True, check=True).stdout
+    rows = (line.split(None, 2) for line in listed.splitlines()[1:])
+    return [child for parent, child, name in rows if parent == str(pid) and name.startswith("gcs_server")]
+
+
+@pytest.fixture(scope="session")
+def pair(tiny, tmp_path_factory):
+    """A random search and an ASHA grid, run at the same time on this machine."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("random", "asha")]
+    tiny.write(folders[0], tiny.RANDOM)
+    tiny.write(folders[1], ASHA, ", algorithm.name: fedbuff")
+    running = [
+        tiny.tune(folders[0]),
+        tiny.tune(folders[1], "--concurrent", "1"),
+    ]
+    heads: list[list[str]] = [[], []]
+    while not all(heads) and all(process.poll() is None for process in running):
+        heads = [found or gcs_of(process.pid) for found, process in zip(heads, running, strict=True)]
+        time.sleep(0.1)
+    outcomes = [tiny.ended(process) for process in running]
+    return {"random": folders[0], "asha": folders[1], "outcomes": outcomes, "heads": heads}
+
+
+@pytest.fixture
+def random(pair) -> Path:
+    return pair["random"] / "out"

@@ -19,6 +19,7 @@ FIXED = {
     "seed": pa.int64(),
     "status": pa.string(),
     "objective": pa.float64(),
+    "objective_censored": pa.bool_(),
     "score": pa.float64(),
     "run_id": pa.string(),
 }
@@ -41,6 +42,7 @@ def row(trial: int, seed: int = 0, status: str = "complete", **values: object) -
         "seed": seed,
         "status": status,
         "objective": objective,
+        "objective_censored": None,
         "score": objective,
         "run_id": f"absent{trial}",
         "algorithm.teacher_capacity": 1 + trial % 8,

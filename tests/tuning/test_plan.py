@@ -1,5 +1,6 @@
 """The plan in its folder, without Ray: what is asked when, and the table of a search at any moment."""
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -157,12 +158,13 @@ def test_columns_keep_their_types_without_a_single_row(tmp_path):
 
 def test_trials_lost_to_the_machine_are_tried_again_and_others_are_not(tmp_path):
     folder = SearchFolder(tmp_path / "out")
-    with folder.claimed(manifest_of(tmp_path, "random")):
+    manifest = manifest_of(tmp_path, "random")
+    with folder.claimed(manifest):
         plan = Plan(folder)
         for number, lost in ((0, True), (1, False)):
             folder.write(plan.begun(number).__class__(number, {}, ("x",), "failed", "gone", lost))
-        folder.reopen()
-        assert plan.missing() == [0, *range(2, 13)]
+    with folder.claimed(manifest):
+        assert Plan(folder).missing() == [0, *range(2, 13)]
 
 
 def test_one_process_at_a_time(tmp_path):
@@ -189,3 +191,115 @@ def test_a_folder_with_anything_else_is_refused(tmp_path):
         SearchFolder(tmp_path / "out").claimed(other),
     ):
         pass
+
+
+def test_a_folder_killed_at_any_moment_of_its_making_is_usable(tmp_path):
+    manifest = manifest_of(tmp_path, "random")
+    deaths = 0
+    for point in range(100):
+        folder = SearchFolder(tmp_path / f"out{point}")
+        child = os.fork()
+        if not child:
+            claim_and_die(folder, manifest, point)
+        died = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        with folder.claimed(manifest):
+            assert Plan(folder).missing() == list(range(13))
+        if not died:
+            break
+        deaths += 1
+    assert 6 <= deaths < 99
+
+
+def claim_and_die(folder: SearchFolder, manifest: dict, point: int) -> None:
+    """End this process before its change of a file number `point`, or after all of them."""
+    calls = iter(range(1000))
+    for name in ("mkdir", "replace", "open"):
+        original = getattr(os, name)
+
+        def dying(*words, original=original, **options):
+            if next(calls) == point:
+                os._exit(9)
+            return original(*words, **options)
+
+        setattr(os, name, dying)
+    with folder.claimed(manifest):
+        os._exit(0)
+
+
+def test_a_configuration_that_optuna_repeats_has_the_outcome_of_the_first(tmp_path):
+    """Going on with a stopped run would change a score that was told, and no resumed search would choose the same."""
+    (tmp_path / "s.yaml").write_text(
+        FILE.format(searcher="optuna", objective="final_accuracy").partition("  space:")[0]
+        + "  space:\n    server.lr: {choice: [0.1, 0.2]}\n"
+    )
+    search = read_search(str(tmp_path / "s.yaml"))
+    manifest = new_manifest(
+        search, columns=check_search(search), points=None, concurrent=1, horizon=None, details={}
+    )
+    folder = SearchFolder(tmp_path / "out")
+    with folder.claimed(manifest):
+        plan = Plan(folder)
+        for number in range(6):
+            assert plan.point(number) is not None
+            if not plan.begun(number).done:
+                finish(plan, number, after=3)
+        rows = trials_table(folder.directory).to_pylist()
+    assert [row["status"] for row in rows] == ["stopped"] * 6
+    assert len({row["run_id"] for row in rows}) == 2
+    assert {row["arrivals"] for row in rows} == {3}
+    again = Plan(folder)
+    assert [again.point(number) for number in range(6)] == [plan.point(number) for number in range(6)]
+
+
+def test_a_damaged_run_is_a_row_with_its_error(tmp_path):
+    folder = SearchFolder(tmp_path / "out")
+    with folder.claimed(manifest_of(tmp_path, "random")):
+        plan = Plan(folder)
+        finish(plan, 0)
+        finish(plan, 1)
+    part = next((folder.run(plan.begun(0).run_ids[0]) / "evaluations").glob("*.parquet"))
+    part.write_bytes(part.read_bytes()[:-9])
+    rows = trials_table(folder.directory).to_pylist()
+    assert [row["status"] for row in rows] == ["failed", "complete"]
+    assert part.name in rows[0]["error"]
+    assert rows[1]["score"] is not None
+
+
+def test_times_to_a_target_need_one_horizon(tmp_path):
+    text = FILE.format(searcher="random", objective="time_to_target")
+    text = (
+        text.replace("  server.concurrency: 4\n", "").replace("clients: 12", "clients: 24")
+        + "    server.concurrency: {choice: [1, 4]}\n"
+    )
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(
+        UserError, match=r"search.objective: time_to_target, but whole runs end at .*line 12 of"
+    ):
+        horizon(read_search(str(tmp_path / "s.yaml")))
+    (tmp_path / "s.yaml").write_text(
+        text.replace("stop.arrivals: 6", "stop: {arrivals: null, virtual_time: 3}")
+    )
+    assert horizon(read_search(str(tmp_path / "s.yaml"))) == 3
+
+
+def test_a_search_is_the_same_by_any_path_and_in_any_order_of_overrides(tmp_path, monkeypatch):
+    text = FILE.format(searcher="random", objective="auc")
+    (tmp_path / "e.yaml").write_text("name: mine\ntask: {name: digits}\nstop: {arrivals: 5}\n")
+    text = text.replace("experiment: digits", "experiment: ./e.yaml")
+    (tmp_path / "s.yaml").write_text(text)
+    lines = text.splitlines()
+    lines[2], lines[3] = lines[3], lines[2]
+    (tmp_path / "t.yaml").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    names = (str(tmp_path / "s.yaml"), "./s.yaml", "./t.yaml")
+    assert len({read_search(name).identity() for name in names}) == 1
+
+
+def test_a_setting_in_overrides_and_space_is_refused(tmp_path):
+    (tmp_path / "s.yaml").write_text(
+        FILE.format(searcher="random", objective="auc").replace(
+            "overrides:\n", "overrides:\n  server.lr: 0.1\n"
+        )
+    )
+    with pytest.raises(UserError, match=r"search.space.server.lr: also in overrides"):
+        read_search(str(tmp_path / "s.yaml"))

@@ -101,3 +101,9 @@ def test_optuna_answers_follow_seed_results_and_direction(tmp_path):
     assert points == told(search, scores) == told(search, turned, maximise=False)
     assert told(search, turned)[:10] == points[:10]  # before Optuna looks at results
     assert told(search, turned) != points
+
+
+def test_a_step_of_one_reaches_the_upper_end(tmp_path):
+    space = "    algorithm.teacher_capacity: {quniform: [2, 8, 1]}"
+    points = planned_points(search_of(tmp_path, "random", space, trials=7)) or []
+    assert sorted(point["algorithm.teacher_capacity"] for point in points) == list(range(2, 9))

@@ -5,53 +5,17 @@ import shutil
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
 from fedrevive.results import read_table
+from fedrevive.results.fsck import check_folder
+from fedrevive_tuning.folder import KIND
+from fedrevive_tuning.verification import check_records
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
-
-ASHA = """
-searcher: grid
-seeds: [0, 1]
-scheduler: {kind: asha, grace: 0.5, reduction_factor: 2}
-space:
-  server.lr: {grid: [0.5, 0.00001, 0.00002]}
-"""
-
-
-def gcs_of(pid: int) -> list[str]:
-    """Ray's head processes that this driver started."""
-    listed = subprocess.run(["ps", "-eo", "ppid,pid,comm"], capture_output=True, text=True, check=True).stdout
-    rows = (line.split(None, 2) for line in listed.splitlines()[1:])
-    return [child for parent, child, name in rows if parent == str(pid) and name.startswith("gcs_server")]
-
-
-@pytest.fixture(scope="module")
-def pair(tiny, tmp_path_factory):
-    """A random search and an ASHA grid, run at the same time on this machine."""
-    folders = [tmp_path_factory.mktemp(name) for name in ("random", "asha")]
-    tiny.write(folders[0], tiny.RANDOM)
-    tiny.write(folders[1], ASHA, ", algorithm.name: fedbuff")
-    running = [
-        tiny.tune(folders[0]),
-        tiny.tune(folders[1], "--concurrent", "1"),
-    ]
-    heads: list[list[str]] = [[], []]
-    while not all(heads) and all(process.poll() is None for process in running):
-        heads = [found or gcs_of(process.pid) for found, process in zip(heads, running, strict=True)]
-        time.sleep(0.1)
-    outcomes = [tiny.ended(process) for process in running]
-    return {"random": folders[0], "asha": folders[1], "outcomes": outcomes, "heads": heads}
-
-
-@pytest.fixture
-def random(pair) -> Path:
-    return pair["random"] / "out"
 
 
 def test_two_searches_at_once_have_a_ray_each(tiny, pair):
@@ -116,7 +80,16 @@ def test_the_best_configuration_again_gives_the_same_hashes(tiny, pair, random):
 
 
 def test_nothing_but_results_is_left(tiny, random):
-    expected = {"LOCK", "manifest.json", "runs", "trials", "trials.parquet", "objective.png", "parallel.png"}
+    expected = {
+        "LOCK",
+        "manifest.json",
+        "runs",
+        "trials",
+        "trials.parquet",
+        "objective.png",
+        "parallel.png",
+        "_SUCCESS",
+    }
     assert {path.name for path in random.iterdir()} - {"beta.png"} == expected
     rows = ds.dataset(sorted(random.glob("runs/*/evaluations/*.parquet"))).count_rows()
     assert rows == 8 * 7
@@ -147,6 +120,9 @@ def test_a_killed_search_goes_on_to_the_same_table(tiny, pair, random, tmp_path)
     for path in scratch.glob("*.json"):
         path.write_bytes(path.read_bytes()[:40])
     assert len(list((out / "trials").glob("*.json"))) in (1, 2)
+    report = check_folder(out, {KIND: check_records})
+    assert [str(problem) for problem in report.problems] == []
+    assert f"{out}: 4 of 4 trials are not done; go on with: fedrevive resume {out}" in report.notes
     outcome = tiny.ended(tiny.begin(tmp_path, "resume", "out", "--json"))
     assert tiny.table(out).equals(tiny.table(random))
     assert outcome["best"] == pair["outcomes"][0]["best"]

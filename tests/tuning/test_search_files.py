@@ -174,7 +174,7 @@ SPACES = {
     "    algorithm.beta.family: {choice: {linear: {server.lr: {uniform: [0.1, 1]}}}}\n"
     "    server.lr: {uniform: [0.1, 1]}": "server.lr: searched already where this applies",
     "    algorithm.beta.family: {choice: {linear: 3}}": "3 is not a mapping of dotted paths",
-    "    {}": "search.space: a mapping is not allowed",
+    "    {}": "search.space: has 0 values; needs at least 1",
 }  # fmt: skip
 
 
@@ -185,21 +185,21 @@ def test_a_space_that_no_trial_could_use_is_refused(tmp_path, space):
 
 SETTINGS = {
     "": "search.trials: missing; random needs a number of trials",
-    "trials: 0": "search.trials: 0 is not allowed; must be greater than or equal to 1 (line 4 of",
-    "trials: 100000": "search.trials: 100000 is not allowed; must be less than or equal to 10000",
-    "trials: many": "search.trials: 'many' is not allowed; must be a valid integer",
-    "trials: 3\nseeds: []": "search.seeds: a list is not allowed",
+    "trials: 0": "search.trials: 0 is not allowed; must be >= 1 (line 4 of",
+    "trials: 100000": "search.trials: 100000 is not allowed; must be <= 10000",
+    "trials: many": "search.trials: 'many' is not an integer",
+    "trials: 3\nseeds: []": "search.seeds: has 0 values; needs at least 1",
     "trials: 3\nseeds: [1, 1]": "search.seeds: names a seed twice (line 5 of",
-    "trials: 3\nseeds: [-1]": "search.seeds.0: -1 is not allowed",
-    "trials: 3\nsearcher: tpe": "search.searcher: 'tpe' is not allowed; must be 'random', 'grid' or 'optuna'",
+    "trials: 3\nseeds: [-1]": "search.seeds: -1 is not allowed; must be >= 0",
+    "trials: 3\nsearcher: tpe": "search.searcher: 'tpe' is not allowed; must be one of random, grid, optuna",
     "trials: 3\nobjective: accuracy": "search.objective: 'accuracy' is not allowed",
     "trials: 3\nobjective: time_to_target": "time_to_target needs a target; set evaluation.target_accuracy",
     "trials: 3\nschedular: {kind: asha}": "search.schedular: unknown field; did you mean 'scheduler'?",
     "trials: 3\nscheduler: {kind: asha}": "search.scheduler.grace: missing; it has no default",
     "trials: 3\nscheduler: {kind: asha, grace: 0}": "search.scheduler.grace: 0 is not allowed",
     "trials: 3\nscheduler: {kind: asha, grace: 1, brakets: 1}": "search.scheduler.brakets: unknown field",
-    "trials: 3\nscheduler: {kind: asah, grace: 1}": "search.scheduler: a mapping is not allowed",
-    "trials: 3\nscheduler: asha": "search.scheduler: 'asha' is not allowed",
+    "trials: 3\nscheduler: {kind: asah, grace: 1}": "search.scheduler.kind: 'asah' is not allowed;",
+    "trials: 3\nscheduler: asha": "search.scheduler: 'asha' is not a section; set search.scheduler.kind",
     "searcher: grid": "search.space.server.lr: searcher grid cannot enumerate loguniform; list the values",
 }
 
@@ -272,3 +272,12 @@ def test_the_command_refuses_before_anything_is_made(tmp_path):
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert "did you mean 'lr'?" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
+
+
+def test_an_unknown_section_in_a_branch_has_its_line(tmp_path):
+    text = "experiment: digits\nsearch:\n  trials: 2\n  space:\n    algorithm.beta.family:\n      choice:\n"
+    (tmp_path / "s.yaml").write_text(
+        f"{text}        linear: {{algoritm.beta.slope: {{uniform: [0.1, 1]}}}}\n"
+    )
+    with pytest.raises(UserError, match=r"algoritm: unknown field.*line 7 of"):
+        check_search(read_search(str(tmp_path / "s.yaml")))

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from fedrevive.results.manifest import write_manifest
 from fedrevive_tuning.definition import read_search
-from fedrevive_tuning.warm_up import warm_up
+from fedrevive_tuning.folder import SearchFolder
+from fedrevive_tuning.warm_up import _drop_unlike, warm_up
 
 LATE = """
 searcher: grid
@@ -17,6 +19,7 @@ space:
 """
 
 
+@pytest.mark.slow  # tests/fork shows the same in seconds, without Ray
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_forked_trials_equal_trials_from_zero(tiny, tmp_path):
@@ -45,7 +48,7 @@ def test_forked_trials_equal_trials_from_zero(tiny, tmp_path):
         ("algorithm.distill_lr: {choice: [0.1, 0.2]}", 9),  # one after the warm-up of 8
         ("algorithm.generate_every_versions: {choice: [2, 3]}", 4),
         ("server.lr: {choice: [0.1, 0.2]}", 0),
-        ("stop.arrivals: {choice: [20, 24]}", 0),
+        ("stop.virtual_time: {choice: [20, 24]}", 0),
     ],
 )
 def test_what_is_shared_follows_from_what_is_searched(tiny, tmp_path, space, arrivals):
@@ -58,3 +61,22 @@ def test_the_prefix_keeps_the_largest_capacity(tiny, tmp_path):
     shared = warm_up(read_search(str(tmp_path / "search.yaml")))
     assert {config.algorithm.teacher_capacity for config in shared.configs.values()} == {4}
     assert set(shared.configs) == {0, 1}
+
+
+@pytest.mark.parametrize("change", ["other package versions", "damage"])
+def test_a_common_part_from_elsewhere_is_made_again(tiny, tmp_path, change):
+    """It only saves work: neither an upgrade nor a bad disk may cost a trial."""
+    tiny.write(tmp_path, LATE.format(fork="auto"))
+    shared = warm_up(read_search(str(tmp_path / "search.yaml")))
+    folder = SearchFolder(tmp_path / "out")
+    prefix = shared.folder(folder, 0)
+    assert prefix is not None
+    prefix.mkdir(parents=True)
+    details = {"versions": {"torch": "1"}, "lane": {}}
+    write_manifest(prefix, {"kind": "run", **details})
+    _drop_unlike(prefix, details)
+    assert prefix.exists()
+    if change == "damage":
+        (prefix / "manifest.json").write_text("{}")
+    _drop_unlike(prefix, {**details, "versions": {"torch": "2"}} if change != "damage" else details)
+    assert not prefix.exists()

@@ -20,8 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import Field
 
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.draft import Setting
@@ -29,9 +28,10 @@ from fedrevive.settings.errors import UserError, did_you_mean, shown
 from fedrevive.settings.identity import run_id
 from fedrevive.settings.loading import Source, file_content, is_file, parsed_source, source_content
 from fedrevive.settings.section import Section
+from fedrevive.settings.validation import validated
 from fedrevive.settings.yaml_reader import read
 from fedrevive_tuning.space_reader import parse_space
-from fedrevive_tuning.spaces import Point, Space
+from fedrevive_tuning.spaces import Point, Space, parameters
 
 SHIPPED = Path(__file__).resolve().parent / "searches"
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -123,6 +123,8 @@ class Search:
     def identity(self) -> str:
         """Hexadecimal digits that are equal exactly for searches with the same trials; includes the package version."""
         document = {**self.document(), "base": run_id(self.config({}, self.settings.seeds[0]))}
+        del document["experiment"]  # the way to the file; its content is there
+        document["overrides"] = sorted(document["overrides"].items())
         return hashlib.sha256(json.dumps(document).encode()).hexdigest()[:16]
 
     def with_options(self, *, trials: int | None, seeds: tuple[int, ...] | None) -> Search:
@@ -162,7 +164,11 @@ def read_search(source: str) -> Search:
         )
     if is_file(experiment):
         experiment = str(path.parent / experiment)
-    content, _ = source_content(experiment)
+    try:
+        content, _ = source_content(experiment)
+    except UserError as error:
+        place = places["experiment"]
+        raise UserError(f"experiment: {error.message}", place=place, exit_code=error.exit_code) from None
     return _assembled({**values, "experiment": experiment}, places, content, experiment)
 
 
@@ -189,9 +195,12 @@ def _assembled(values: dict[str, Any], places: Mapping[str, str], content: bytes
             "overrides.seed: search.seeds gives the seeds", place=places.get("overrides.seed", "")
         )
     settings = _settings(values.get("search"), places)
+    space = parse_space(settings.space, "search.space", places)
+    if twice := [parameter.key for parameter in parameters(space) if parameter.path in overrides]:
+        raise UserError(f"{twice[0]}: also in overrides; leave it out of one", place=places.get(twice[0], ""))
     return Search(
         settings=settings,
-        space=parse_space(settings.space, "search.space", places),
+        space=space,
         overrides=tuple(
             Setting(path, value, places.get(f"overrides.{path}", "")) for path, value in overrides.items()
         ),
@@ -207,23 +216,4 @@ def _settings(values: Any, places: Mapping[str, str]) -> SearchSettings:
         raise UserError(
             "search: missing or not a mapping; it needs at least space", place=places.get("search", "")
         )
-    try:
-        return SearchSettings.model_validate(values)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-    path, problem = _problem(details[0])
-    raise UserError(f"{path}: {problem}", place=places.get(path, ""), more=len(details) - 1)
-
-
-def _problem(details: ErrorDetails) -> tuple[str, str]:
-    """Dotted path and what is wrong there, without the tags pydantic adds for alternatives."""
-    names = [str(item) for item in details["loc"] if item not in ("fifo", "asha")]
-    path = ".".join(["search", *names])
-    if details["type"] == "extra_forbidden":
-        models: dict[str, type[Section]] = {"scheduler": Asha}
-        known = list(models.get(names[0], SearchSettings).model_fields)
-        return path, f"unknown field{did_you_mean(names[-1], known) or '; known: ' + ', '.join(known)}"
-    if details["type"] == "missing":
-        return path, "missing; it has no default"
-    message = details["msg"].replace("Input should be", "must be")
-    return path, f"{shown(details['input'])} is not allowed; {message[:1].lower()}{message[1:]}"
+    return validated(values, places, SearchSettings, under="search")

@@ -35,6 +35,8 @@ class Trial:
     values: dict[str, Value | None]
     """Searched path -> value; None where the trial's β family does not have it."""
     run_ids: tuple[str, ...]
+    never: int = 0
+    """Seeds whose target was not reached."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,16 @@ class Objective:
         """A score as words: 84.2 % or 12.31 units."""
         return f"{score:.2f} units" if self.smaller_is_better else f"{100 * score:.1f} %"
 
+    def outcome(self, trial: Trial) -> str:
+        """The score of a trial that has one, as words."""
+        assert trial.score is not None
+        if not trial.never:
+            return self.text(trial.score)
+        seeds = len(trial.objectives)
+        return (
+            "never" if trial.never == seeds else f"{self.text(trial.score)}, {trial.never} of {seeds} never"
+        )
+
     def ranked(self, trials: Sequence[Trial]) -> list[Trial]:
         """Trials with a score, best first; those that were stopped early come after all others."""
 
@@ -70,7 +82,7 @@ class Objective:
         """The first of `ranked` as words; None without any."""
         if not ranked or ranked[0].score is None:
             return None
-        return f"best: trial {ranked[0].number}, {self.text(ranked[0].score)}"
+        return f"best: trial {ranked[0].number}, {self.outcome(ranked[0])}"
 
 
 @dataclass(frozen=True)
@@ -108,7 +120,7 @@ class Axis:
 
 def read_trials(table: pa.Table, paths: Sequence[str]) -> list[Trial]:
     """The trials of a search's table, by number, without those that are still running."""
-    names = ("trial", "status", "objective", "score", "run_id", *paths)
+    names = ("trial", "status", "objective", "objective_censored", "score", "run_id", *paths)
     groups: dict[int, list[dict[str, Any]]] = {}
     for row in table.select(list(dict.fromkeys(names))).to_pylist():
         if row["status"] != "running":
@@ -149,6 +161,7 @@ def _trial(number: int, rows: Sequence[dict[str, Any]], paths: Sequence[str]) ->
         objectives=tuple(value for value in objectives if _is_number(value)),
         values={path: None if _is_nan(rows[0][path]) else rows[0][path] for path in paths},
         run_ids=tuple(row["run_id"] for row in rows if row["run_id"] is not None),
+        never=sum(bool(row["objective_censored"]) for row in rows),
     )
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fedrevive.results.files import commit_file, environment_errors
 from fedrevive.results.folder import drop_temporaries, has_manifest, make_folder, refuse_foreign
 from fedrevive.results.lock import take_lock
-from fedrevive.results.manifest import read_manifest, write_manifest
+from fedrevive.results.manifest import read_manifest, signed_json, verified_json, write_manifest
 from fedrevive.settings.errors import ExitCode, UserError
 from fedrevive_tuning.spaces import Point
 
@@ -93,7 +93,7 @@ class SearchFolder:
         """
         path = self._path(number)
         try:
-            content = json.loads(path.read_bytes())
+            content = verified_json(path.read_bytes())
             return TrialRecord(**{**content, "run_ids": tuple(content["run_ids"])})
         except FileNotFoundError:
             return None
@@ -104,7 +104,7 @@ class SearchFolder:
 
     def write(self, record: TrialRecord) -> None:
         """Make `record` the state of its trial. Raises `UserError` (exit code 5)."""
-        commit_file(self._path(record.number), json.dumps(asdict(record)).encode() + b"\n")
+        commit_file(self._path(record.number), signed_json(asdict(record)))
 
     def update(self, number: int, status: Status, error: str = "") -> TrialRecord:
         """Change the state of a trial that was handed out; returns its new record."""
@@ -113,12 +113,6 @@ class SearchFolder:
         record = replace(record, status=status, error=error)
         self.write(record)
         return record
-
-    def reopen(self) -> None:
-        """Let trials run again that were lost to the machine."""
-        for record in self.records():
-            if record.status == "failed" and record.lost:
-                self.update(record.number, "running")
 
     def records(self) -> list[TrialRecord]:
         """All trials handed out so far, in order."""
@@ -145,7 +139,7 @@ class SearchFolder:
 
     @contextmanager
     def claimed(self, manifest: Mapping[str, Any]) -> Iterator[None]:
-        """Create the folder, or check that it holds this plan, and keep other processes out.
+        """Create the folder, or check that it holds this plan, and keep other processes out; lost trials may run again.
 
         Raises:
             UserError: exit code 2 when it holds anything else, 4 when another process works in it, 5 when it cannot be
@@ -159,18 +153,27 @@ class SearchFolder:
             if has_manifest(self.directory) and self.manifest.get("identity") != manifest["identity"]:
                 raise UserError(f"{self.directory}: holds something else; choose another output folder")
             with environment_errors(self.directory):
-                for folder in (self.directory / RECORDS, self.directory / RUNS):
-                    folder.mkdir(exist_ok=True)
-                    drop_temporaries(folder)
                 drop_temporaries(self.directory)
+                if not has_manifest(
+                    self.directory
+                ):  # first: a folder with anything else in it would be refused
+                    write_manifest(self.directory, manifest)
+                for folder in (self.directory / RECORDS, self.directory / RUNS):
+                    make_folder(folder)
+                    drop_temporaries(folder)
                 shutil.rmtree(self.scratch, ignore_errors=True)
-                self.scratch.mkdir()
-            if not has_manifest(self.directory):
-                write_manifest(self.directory, manifest)
+                make_folder(self.scratch)
+            self._reopen()
             yield
         finally:
             shutil.rmtree(self.scratch, ignore_errors=True)
             os.close(lock)
+
+    def _reopen(self) -> None:
+        """Let trials run again that were lost to the machine."""
+        for record in self.records():
+            if record.status == "failed" and record.lost:
+                self.update(record.number, "running")
 
     def _path(self, number: int) -> Path:
         return self.directory / RECORDS / f"{number:05d}.json"

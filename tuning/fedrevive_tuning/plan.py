@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fedrevive.results.schemas import NANOSECONDS_PER_UNIT
@@ -12,7 +13,7 @@ from fedrevive.settings.identity import run_id
 from fedrevive_tuning.definition import Asha, Search, from_document
 from fedrevive_tuning.folder import KIND, SearchFolder, TrialRecord
 from fedrevive_tuning.sampling import Asker
-from fedrevive_tuning.spaces import Point
+from fedrevive_tuning.spaces import Point, corner_points
 from fedrevive_tuning.table import score
 from fedrevive_tuning.validation import needs_horizon
 
@@ -50,13 +51,16 @@ def new_manifest(
 
 
 def horizon(search: Search) -> float | None:
-    """Virtual time units of the search's longest whole run without searched values; None where it does not matter."""
+    """Virtual time units of the search's longest whole run without searched values; None where it does not matter.
+
+    Raises:
+        UserError: it lies before asha's first rung, or times to a target would be compared over different horizons.
+    """
     if not needs_horizon(search):
         return None
-    from fedrevive.simulation.planning import schedule
-
-    ends = [schedule(search.config({}, seed)).accepted_at.max(initial=0) for seed in search.settings.seeds]
-    units = float(max(ends)) / NANOSECONDS_PER_UNIT
+    units = max(_end(search.config({}, seed)) for seed in search.settings.seeds)
+    if search.settings.objective == "time_to_target":
+        _require_one_horizon(search)
     scheduler = search.settings.scheduler
     if isinstance(scheduler, Asha) and scheduler.grace >= units:
         raise UserError(
@@ -64,6 +68,27 @@ def horizon(search: Search) -> float | None:
             place=search.places.get("search.scheduler.grace", ""),
         )
     return units
+
+
+def _end(config: ExperimentConfig) -> float:
+    """Virtual time units of a whole run."""
+    from fedrevive.simulation.planning import schedule
+
+    if config.stop.virtual_time is not None and config.stop.arrivals is None:
+        return config.stop.virtual_time
+    return float(schedule(config).accepted_at.max(initial=0)) / NANOSECONDS_PER_UNIT
+
+
+def _require_one_horizon(search: Search) -> None:
+    """A run that ends early must not win by counting its failure as twice a short time."""
+    seed = search.settings.seeds[0]
+    ends = {_end(search.config(point, seed)) for point in corner_points(search.space)}
+    if len(ends) > 1:
+        raise UserError(
+            f"search.objective: time_to_target, but whole runs end at {min(ends):.4g} to {max(ends):.4g} virtual time "
+            "units; set stop.virtual_time, and no stop.arrivals, in overrides",
+            place=search.places.get("search.objective", ""),
+        )
 
 
 class Plan:
@@ -105,11 +130,17 @@ class Plan:
     def begun(self, number: int) -> TrialRecord:
         """The record of trial `number`, written when it is handed out for the first time.
 
-        Values that optuna chose and that do not fit together make a failed trial.
+        Values that optuna chose and that do not fit together make a failed trial. A configuration that it chose before
+        has that trial's outcome: going on with runs that were stopped would change a score it was told.
         """
-        known = self.folder.record(number)
-        if known is not None:
-            return known
+        record = self.folder.record(number) or self._new_record(number)
+        twin = None if record.done else self._twin(record)
+        if twin is not None:
+            record = replace(record, status=twin.status, error=twin.error)
+            self.folder.write(record)
+        return record
+
+    def _new_record(self, number: int) -> TrialRecord:
         point = self.point(number)
         assert point is not None
         try:
@@ -119,6 +150,16 @@ class Plan:
             record = TrialRecord(number, point, unknown, "failed", str(error))
         self.folder.write(record)
         return record
+
+    def _twin(self, record: TrialRecord) -> TrialRecord | None:
+        """An earlier trial with the same runs that has ended; only optuna repeats itself."""
+        if self.manifest["points"] is not None:
+            return None
+        earlier = (other for other in self.folder.records() if other.number < record.number)
+        return next(
+            (other for other in earlier if other.run_ids == record.run_ids and other.done and not other.lost),
+            None,
+        )
 
     def missing(self) -> list[int]:
         """Trials that are not done, in order."""

@@ -73,6 +73,8 @@ def _domain(distribution: Range | Choices) -> Any:
         return tune.choice(range(len(distribution.values)))
     kind = distribution.kind
     if kind == "quniform":
+        if distribution.integer and distribution.step == 1:  # here alone qrandint leaves the upper end out
+            return tune.randint(int(distribution.low), int(distribution.high) + 1)
         make: Any = tune.qrandint if distribution.integer else tune.quniform
         return make(distribution.low, distribution.high, distribution.step)
     return getattr(tune, kind)(

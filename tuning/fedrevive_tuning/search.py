@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
@@ -68,13 +69,14 @@ def run_search(
         UserError: exit code 5, trials are still missing after several passes.
     """
     os.environ.update(_ENVIRONMENT)
-    plan.folder.reopen()
     store = _store_bytes(plan, placement)
     with ray_session(cpus=placement.cpus, gpus=placement.gpus, object_store_bytes=store):
         ready()
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # every failure is in the folder, as one line
-        if plan.missing():
-            make_prefixes(shared, plan.folder, details, interrupted)
+        if plan.missing() and shared.arrivals:
+            shared = make_prefixes(shared, plan.folder, details, interrupted)
+            if not shared.arrivals:
+                print(shared.sentence(plan.number), file=sys.stderr, flush=True)
         for _ in range(PASSES):
             if interrupted() or not plan.missing():
                 break

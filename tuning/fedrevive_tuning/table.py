@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,6 +22,7 @@ from fedrevive.results.schemas import NANOSECONDS_PER_UNIT, SCHEMA_VERSION
 from fedrevive.results.snapshots import documents
 from fedrevive.results.store import is_complete
 from fedrevive.results.tables import parquet_bytes, summary, table_from_rows
+from fedrevive.settings.errors import ExitCode, UserError
 from fedrevive.settings.loading import with_compute
 from fedrevive_tuning.folder import TABLE, SearchFolder, TrialRecord, require_search
 
@@ -42,6 +44,12 @@ _REQUIRED = (
 )
 _NULLABLE = (
     ("objective", _F, "objective", "this seed's objective, on the validation part"),
+    (
+        "objective_censored",
+        _B,
+        "flag",
+        "objective time_to_target: never reached, so that the objective is twice the time of a whole run",
+    ),
     ("score", _F, "objective", "the trial's: mean objective over its seeds"),
     ("final_accuracy", _F, "share", "mean of the last 10 test accuracies"),
     ("validation_accuracy", _F, "share", "mean of the last 10 validation accuracies"),
@@ -56,7 +64,12 @@ _NULLABLE = (
     ("virtual_time", _F, "units", "virtual time reached"),
     ("arrivals", _I, "count", "uploads accepted"),
     ("versions", _I, "versions", "last server version"),
-    ("wall_seconds", _F, "s", "real duration of the run"),
+    (
+        "wall_seconds",
+        _F,
+        "s",
+        "real time from the run's start to its end, in which the other seeds of the trial may have taken turns",
+    ),
     ("client_flops", _F, "FLOP", "sum over all accepted uploads"),
     ("server_flops", _F, "FLOP", "sum over all server steps"),
     ("error", _S, "text", "why the trial failed, in one line"),
@@ -103,9 +116,20 @@ def write_trials(directory: Path) -> pa.Table:
 def trial_rows(
     folder: SearchFolder, manifest: Mapping[str, Any], record: TrialRecord
 ) -> list[dict[str, Any]]:
-    """One row per seed, in the order of the seeds; a failed trial measured nothing: its folders may be damaged."""
+    """One row per seed, in the order of the seeds; without results for a failed trial and one with damaged files."""
     seeds = manifest["document"]["search"]["seeds"]
     values = {path: _cell(record.values.get(path), kind) for path, kind in manifest["columns"].items()}
+    try:
+        failed = record.status == "failed"
+        measured = [
+            {"objective": None} if failed else _measured(folder.run(identity), manifest)
+            for identity in record.run_ids
+        ]
+    except UserError as error:
+        if error.exit_code != ExitCode.CORRUPT:
+            raise
+        record = replace(record, status="failed", error=str(error))
+        measured = [{"objective": None} for _ in record.run_ids]
     rows: list[dict[str, Any]] = [
         {
             "trial": record.number,
@@ -113,14 +137,10 @@ def trial_rows(
             "status": record.status,
             "error": record.error if record.status == "failed" else None,
             "run_id": identity,
-            **(
-                {"objective": None}
-                if record.status == "failed"
-                else _measured(folder.run(identity), manifest)
-            ),
+            **achieved,
             **values,
         }
-        for seed, identity in zip(seeds, record.run_ids, strict=True)
+        for seed, identity, achieved in zip(seeds, record.run_ids, measured, strict=True)
     ]
     objectives = [row["objective"] for row in rows]
     scored = record.status in ("complete", "stopped") and None not in objectives
@@ -151,7 +171,7 @@ def _measured(run: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     test = summary(evaluations, target_accuracy=target, end_time_ns=end, window=size)
     chosen = summary(evaluations, target_accuracy=target, end_time_ns=end, window=size, split="validation")
     return {
-        "objective": _objective(manifest, chosen),
+        **_objective(manifest, chosen),
         "final_accuracy": test["final_accuracy"],
         "validation_accuracy": chosen["final_accuracy"],
         "auc": test["auc"],
@@ -166,11 +186,15 @@ def _measured(run: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _objective(manifest: Mapping[str, Any], validation: Mapping[str, float | None]) -> float | None:
+def _objective(manifest: Mapping[str, Any], validation: Mapping[str, float | None]) -> dict[str, Any]:
     name = manifest["document"]["search"]["objective"]
-    if name == "time_to_target" and validation[name] is None:
-        return float(NEVER * manifest["horizon"])
-    return validation[name]
+    if name != "time_to_target":
+        return {"objective": validation[name]}
+    never = validation[name] is None
+    return {
+        "objective": float(NEVER * manifest["horizon"]) if never else validation[name],
+        "objective_censored": never,
+    }
 
 
 def _wall_seconds(run: Path, stored: Mapping[str, Any]) -> float | None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray import tune
+from ray.exceptions import RayError
 
 from fedrevive.core.process import configure_process
 from fedrevive.core.target import window
@@ -68,7 +70,7 @@ def run_trial(config: dict[str, Any]) -> None:
         folder.update(order.number, "running" if passing else "failed", str(error))
         if passing:
             raise
-    except (OSError, MemoryError) as error:
+    except (OSError, MemoryError, RayError, torch.OutOfMemoryError) as error:
         folder.update(order.number, "running", _line(error))
         raise
     except Exception as error:
@@ -161,7 +163,7 @@ def _executors(order: TrialOrder) -> Iterator[list[MakeExecutor]]:
 
     placement = order.placement
     with open_lanes(placement.seeds, workers=placement.workers, gpu=placement.gpu) as factories:
-        yield factories
+        yield [*factories]
 
 
 class _Run:

@@ -44,7 +44,8 @@ def checked_config(search: Search, point: Point, seed: int) -> ExperimentConfig:
         return search.config(point, seed)
     except UserError as error:
         path = error.message.partition(":")[0]
-        keys = [parameter.key for parameter in _active(search.space, point) if parameter.path == path]
+        chosen = _active(search.space, point)  # of an unknown section the error names the section alone
+        keys = [parameter.key for parameter in chosen if f"{parameter.path}.".startswith(f"{path}.")]
         place = search.places.get(keys[0], "") if keys and not error.place else error.place
         raise UserError(error.message, place=place, more=error.more, exit_code=error.exit_code) from None
 

@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
+from fedrevive.core.first_read import first_read
 from fedrevive.core.process import configure_process
 from fedrevive.followed_run import inline_executor
 from fedrevive.fork import CAPACITY, make_prefix, prefix_config, saved_arrivals, shared_arrivals
+from fedrevive.results.folder import has_manifest
+from fedrevive.results.manifest import read_manifest
 from fedrevive.results.store import RunStore
 from fedrevive.runtime.waiting import cause_of
 from fedrevive.settings import ExperimentConfig
+from fedrevive.settings.errors import UserError, one_line
 from fedrevive.settings.identity import run_id
 from fedrevive.tasks import load_task
 from fedrevive_tuning.definition import Search
@@ -35,6 +39,8 @@ class WarmUp:
     """Uploads at the start of every run; 0 = nothing is shared."""
     configs: Mapping[int, ExperimentConfig]
     """Seed -> the experiment that makes its prefix."""
+    reason: str = ""
+    """Why nothing is shared."""
 
     def folder(self, search: SearchFolder, seed: int) -> Path | None:
         """Where the prefix of a seed lies; None when nothing is shared."""
@@ -42,6 +48,8 @@ class WarmUp:
 
     def sentence(self, trials: int) -> str:
         """What it saves, for `trials` configurations."""
+        if not self.arrivals:
+            return f"warm-up: every trial runs from zero, {self.reason}"
         saved = saved_arrivals(self.arrivals, trials) * len(self.configs)
         return (
             f"warm-up: the first {self.arrivals} arrivals of a seed are the same in all trials and run once; "
@@ -53,13 +61,15 @@ def warm_up(search: Search) -> WarmUp:
     """What the trials of `search` share, by the settings that it varies."""
     settings = search.settings
     paths = list(dict.fromkeys(parameter.path for parameter in parameters(search.space)))
-    nothing = WarmUp(0, {})
-    if settings.fork == "off" or any(path.startswith("stop.") for path in paths):
-        return nothing
+    if settings.fork == "off":
+        return WarmUp(0, {}, "search.fork is off")
     bases = {seed: search.config({}, seed) for seed in settings.seeds}
+    first = bases[settings.seeds[0]]
+    if early := [path for path in paths if path.startswith("stop.") or not first_read(first, [path])]:
+        return WarmUp(0, {}, f"{early[0]} matters from the start")
     arrivals = min(shared_arrivals(base, paths) for base in bases.values())
     if arrivals < 1:
-        return nothing
+        return WarmUp(0, {}, "no run is sure to reach the end of the common part")
     largest = None
     if CAPACITY in paths:
         corners = (search.config(point, settings.seeds[0]) for point in corner_points(search.space))
@@ -69,12 +79,17 @@ def warm_up(search: Search) -> WarmUp:
 
 def make_prefixes(
     shared: WarmUp, folder: SearchFolder, details: Mapping[str, Any], interrupted: Callable[[], bool]
-) -> None:
+) -> WarmUp:
     """Run the prefixes that are missing, side by side; returns early when interrupted, after they have saved.
 
-    Raises:
-        UserError: as `RunStore.open`, and what a prefix raised.
+    A prefix saves work and changes nothing: one from another machine or other package versions is made again, and when
+    one fails all trials run from zero and show what is wrong.
+
+    Returns:
+        What trials can start from.
     """
+    for seed in shared.configs:
+        _drop_unlike(shared.folder(folder, seed), details)
     make = ray.remote(_make).options(num_cpus=1)
     waiting = [
         make.remote(config, folder, str((shared.folder(folder, seed) or Path()).absolute()), dict(details))
@@ -87,8 +102,21 @@ def make_prefixes(
         done, waiting = ray.wait(waiting, timeout=POLL_SECONDS)
         try:
             ray.get(done)
-        except RayTaskError as error:
-            raise cause_of(error) from None
+        except RayError as error:
+            cause = cause_of(error) if isinstance(error, RayTaskError) else error
+            return WarmUp(0, {}, one_line(f"because a common part failed: {cause}"))
+    return shared
+
+
+def _drop_unlike(prefix: Path | None, details: Mapping[str, Any]) -> None:
+    if prefix is None or not has_manifest(prefix):
+        return
+    try:
+        stored = read_manifest(prefix)
+    except UserError:
+        stored = {}
+    if any(stored.get(key) != details.get(key) for key in ("versions", "lane")):
+        shutil.rmtree(prefix)
 
 
 def drop_prefixes(folder: SearchFolder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -10,14 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedrevive.settings.errors import UserError
+from fedrevive.cli.option_values import usable_path
+from fedrevive.settings.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from fedrevive.results.export import KeyedRun
 
-TABLES = ("trials", "comparison", "evaluations", "arrivals")
+TABLES = ("trials", "comparison", "evaluations", "arrivals", "events")
 
 
 class Kind(StrEnum):
@@ -31,15 +33,25 @@ class Kind(StrEnum):
     def tables(self) -> tuple[str, ...]:
         """What can be exported from it, the default first."""
         summary = {Kind.COMPARISON: ("comparison",), Kind.SEARCH: ("trials",)}.get(self, ())
-        return (*summary, "evaluations", "arrivals")
+        return (*summary, "evaluations", "arrivals", "events")
 
 
 def export(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A run's, a comparison's or a search's folder.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="A run's, a comparison's or a search's folder.", callback=usable_path
+        ),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="File to write; an old one is replaced.")
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="File to write; an old one is replaced.",
+            callback=usable_path,
+        ),
     ],
     table: Annotated[
         str | None,
@@ -53,7 +65,7 @@ def export(
 ) -> None:
     """Write one table as one file, also of what is unfinished, crashed or still running.
 
-    evaluations and arrivals hold the committed rows of all runs below DIR, with columns that name the run.
+    evaluations, arrivals and events hold the committed rows of all runs below DIR, with columns that name the run.
 
     Example: fedrevive export results/tune-digits-01234567 -o trials.csv --csv
     """
@@ -66,13 +78,20 @@ def export(
     path = _checked_output(output, directory, as_csv)
     from fedrevive.results.export import joined_rows, joined_schema, write_export
 
+    damaged: list[str] = []
     if chosen in ("trials", "comparison"):
         whole = _comparison(directory) if chosen == "comparison" else _trials(directory)
         rows = write_export(path, whole.schema, [whole], as_csv=as_csv)
     else:
         keys, runs = _runs(directory, kind)
-        rows = write_export(path, joined_schema(chosen, keys), joined_rows(chosen, runs, keys), as_csv=as_csv)
+        report = (lambda _, error: damaged.append(str(error))) if kind is Kind.SEARCH else None
+        read = joined_rows(chosen, runs, keys, report)
+        rows = write_export(path, joined_schema(chosen, keys), read, as_csv=as_csv)
+        for reason in damaged:
+            print(f"left out: {reason}", file=sys.stderr)
     print(f"{output}: {chosen}, {rows:,} row{'s' * (rows != 1)}")
+    if damaged:
+        raise typer.Exit(ExitCode.CORRUPT)
 
 
 def _kind(directory: Path) -> Kind:

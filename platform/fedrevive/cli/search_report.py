@@ -33,27 +33,36 @@ class SearchProgress:
         from fedrevive_tuning.table import trial_rows
 
         self._done += 1
-        row = trial_rows(self._plan.folder, self._plan.manifest, record)[0]
+        rows = trial_rows(self._plan.folder, self._plan.manifest, record)
         outcome = f"{record.status}: {record.error}" if record.error else record.status
-        if row["score"] is not None:
-            outcome = Objective(self._plan.search.settings.objective).text(row["score"])
+        if rows[0]["score"] is not None:
+            never = all(row.get("objective_censored") for row in rows)
+            outcome = (
+                "target not reached"
+                if never
+                else Objective(self._plan.search.settings.objective).text(rows[0]["score"])
+            )
         if record.status == "stopped":
-            outcome += f", stopped at virtual time {row['virtual_time']:.2f}"
+            outcome += f", stopped at virtual time {min(row['virtual_time'] for row in rows):.2f}"
         line = f"[{self._done}/{self._plan.number}] trial {record.number}: {outcome}"
         print(line, file=sys.stderr, flush=True)
 
 
 def conclude(plan: Plan, *, as_json: bool) -> None:
     """Write the table and the pictures of a search and say what came out."""
+    from fedrevive.results.comparison_folder import seal, unseal
     from fedrevive_tuning.figure_data import Objective, read_trials
     from fedrevive_tuning.figures import write_figures
+    from fedrevive_tuning.folder import TABLE
     from fedrevive_tuning.table import write_trials
 
+    unseal(plan.folder.directory)
     table = write_trials(plan.folder.directory)
     paths = list(plan.manifest["columns"])
     objective = Objective(plan.search.settings.objective)
     ranked = objective.ranked(read_trials(table, paths))
     pictures = write_figures(table, paths, plan.folder.directory, objective=objective.name)
+    seal(plan.folder.directory, (TABLE, *(path.name for path in pictures)))
     if as_json:
         best = _best(plan, ranked[0]) if ranked else None
         print(
@@ -63,7 +72,7 @@ def conclude(plan: Plan, *, as_json: bool) -> None:
         )
         return
     _show(plan, table, ranked, objective)
-    for path in (plan.folder.directory / "trials.parquet", *pictures):
+    for path in (plan.folder.directory / TABLE, *pictures):
         print(path)
 
 
@@ -101,17 +110,19 @@ def _show(plan: Plan, table: pa.Table, ranked: list[Trial], objective: Objective
     over = f"mean over {seeds} seeds ± 95 % interval" if seeds > 1 else "one seed"
     notes = [f"{plan.number} trials: {counts}. Score: {objective.label}, {over}."]
     if plan.search.settings.scheduler.kind == "asha":
-        notes.append("Trials stopped by asha stand last; after a resume it may stop others.")
+        notes.append(
+            "Trials that asha stopped stand last. It does not survive a resume: it may then stop other trials."
+        )
     printed = Table(
         title=f"Best of {plan.number} configurations", caption="\n".join(notes), box=box.SIMPLE_HEAD
     )
     printed.caption_justify = "left"
     for name in ("trial", "score", "test accuracy", "configuration"):
         printed.add_column(name, justify="left" if name == "configuration" else "right", no_wrap=False)
-    accuracies = _accuracies(table)
+    accuracies, reached = _accuracies(table), _virtual_times(table)
     for trial in ranked[:SHOWN]:
         printed.add_row(
-            f"{trial.number}{' (stopped)' if trial.stopped else ''}",
+            f"{trial.number}{f' (stopped at {reached[trial.number]:.2f})' if trial.stopped else ''}",
             _interval(trial, objective),
             accuracies.get(trial.number, "-"),
             _configuration(trial),
@@ -119,7 +130,9 @@ def _show(plan: Plan, table: pa.Table, ranked: list[Trial], objective: Objective
     terminal = Console()
     console = terminal if terminal.is_terminal else Console(width=110)
     console.print(printed)
-    if ranked:
+    if ranked and ranked[0].never == len(ranked[0].objectives):
+        console.print("no configuration reached the target")
+    elif ranked:
         console.print(f"the best again: {_best(plan, ranked[0])['command']}", soft_wrap=True, highlight=False)
 
 
@@ -127,8 +140,8 @@ def _interval(trial: Trial, objective: Objective) -> str:
     from fedrevive.results.statistics import mean_interval
 
     mean, low, high = mean_interval(trial.objectives)
-    if low != low:  # one seed has no interval
-        return objective.text(mean)
+    if low != low or trial.never:  # one seed has no interval, and twice a whole run is no measurement
+        return objective.outcome(trial)
     scale = 1 if objective.smaller_is_better else 100
     return f"{objective.text(mean)} ± {scale * (high - low) / 2:.1f}"
 
@@ -140,6 +153,15 @@ def _accuracies(table: pa.Table) -> dict[int, str]:
         if row["final_accuracy"] is not None:
             values.setdefault(row["trial"], []).append(row["final_accuracy"])
     return {trial: f"{100 * sum(found) / len(found):.1f} %" for trial, found in values.items()}
+
+
+def _virtual_times(table: pa.Table) -> dict[int, float]:
+    """Virtual time that every seed of a trial reached."""
+    values: dict[int, float] = {}
+    for row in table.select(["trial", "virtual_time"]).to_pylist():
+        if row["virtual_time"] is not None:
+            values[row["trial"]] = min(row["virtual_time"], values.get(row["trial"], row["virtual_time"]))
+    return values
 
 
 def _configuration(trial: Trial) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedrevive.cli.option_values import count
 from fedrevive.cli.run import DownloadOption, JsonOption, OutputOption
 from fedrevive.settings.errors import UserError, shown
 from fedrevive_tuning.definition import read_search, search_names
@@ -22,14 +23,15 @@ if TYPE_CHECKING:
 SEARCH_HELP = f"A search that comes with the package ({', '.join(search_names())}) or a YAML file."
 ConcurrentOption = Annotated[
     int | None,
-    typer.Option("--concurrent", metavar="M", min=1, help="Trials at once; default: as many as fit."),
+    typer.Option("--concurrent", metavar="M", parser=count, help="Trials at once; default: as many as fit."),
 ]
 
 
 def tune(
     search: Annotated[str, typer.Argument(metavar="SEARCH", help=SEARCH_HELP)],
     trials: Annotated[
-        int | None, typer.Option("--trials", metavar="N", min=1, help="search.trials: configurations to try")
+        int | None,
+        typer.Option("--trials", metavar="N", parser=count, help="search.trials: configurations to try"),
     ] = None,
     seeds: Annotated[
         str | None,
@@ -51,7 +53,9 @@ def tune(
     from fedrevive_tuning.folder import SearchFolder, is_search
     from fedrevive_tuning.validation import check_search
 
-    chosen = read_search(search).with_options(trials=trials, seeds=seed_list(seeds) if seeds else None)
+    chosen = read_search(search).with_options(
+        trials=trials, seeds=None if seeds is None else seed_list(seeds)
+    )
     columns = check_search(chosen)
     base = chosen.config({}, chosen.settings.seeds[0])
     directory = Path(output or f"results/tune-{base.name}-{chosen.identity()[:8]}")
@@ -69,8 +73,10 @@ def resume_search(directory: Path, *, download: bool, as_json: bool) -> None:
     """Run the trials of a search that are not done."""
     from fedrevive_tuning.definition import from_document
     from fedrevive_tuning.folder import SearchFolder, require_search
+    from fedrevive_tuning.validation import check_search
 
     search = from_document(require_search(directory)["document"])
+    check_search(search)
     manifest = SearchFolder(directory).manifest_of(search)
     base = search.config({}, search.settings.seeds[0])
     placement = _placement(search, base, None)
@@ -82,6 +88,7 @@ def _placement(search: Search, base: ExperimentConfig, concurrent: int | None) -
     from fedrevive.cli import preflight
     from fedrevive_tuning.placement import place
 
+    preflight.ray_environment()  # a search needs Ray even when its trials are inline
     preflight.workers(base)
     cpus, seeds = preflight.available_cpus(), len(search.settings.seeds)
     place(base, seeds=seeds, concurrent=concurrent, cpus=cpus, gpus=0)  # errors before torch is imported
@@ -153,8 +160,7 @@ def _carry_out(
 
             shared = warm_up(plan.search)
             print(placement.sentence(), file=sys.stderr)
-            if shared.arrivals:
-                print(shared.sentence(plan.number), file=sys.stderr)
+            print(shared.sentence(plan.number), file=sys.stderr)
             sys.stderr.flush()
             run_search(
                 plan,
