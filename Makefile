@@ -6,9 +6,11 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	then echo $$python; break; fi; done)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# Two processes: one for the tests that start Ray, one for the others.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format clean
+.PHONY: help demo test test-slow check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -18,10 +20,10 @@ demo: $(INSTALLED)  ## compare algorithms on a small task, then search; results/
 	$(BIN)/fedrevive tune digits --trials 4 --seeds 0
 
 test: $(INSTALLED)  ## the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 test-slow: $(INSTALLED)  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m slow
 
 check: $(INSTALLED)  ## formatting, lint, types, import layers
 	$(BIN)/ruff format --check .
@@ -33,14 +35,21 @@ format: $(INSTALLED)  ## rewrite the sources in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# All versions, for every Python and platform we support. Nothing that is younger than a week: a hijacked release is
+# usually noticed by then. No hashes: pip takes them only when the project itself has one, which an editable one has not.
+lock: $(INSTALLED)  ## renew constraints.txt, the versions that make installs
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
+		--exclude-newer '7 days' --custom-compile-command 'make lock' --output-file constraints.txt
+
 clean:  ## remove the environment and every cache; results stay
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find platform tuning clusters tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python >= 3.11 with venv found; install one or give PYTHON=..." >&2; exit 2; }
 	@echo "Installing into .venv with $(PYTHON): PyTorch and Ray are large, the first time takes some minutes."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@

@@ -48,7 +48,7 @@ def reference(tmp_path_factory) -> dict:
 def started(cwd: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command("run", "digits", *SMALL, "stop.arrivals=60", "snapshots.every_arrivals=5", *words, "--output", "out"),
-        cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0,
     )  # fmt: skip
 
 
@@ -64,9 +64,11 @@ def wait_for_snapshots(folder: Path, number: int) -> None:
 
 
 def test_run_reports_the_documented_keys_and_writes_readable_parquet(reference):
-    documented = "dir arrivals versions virtual_time final_accuracy best_accuracy auc time_to_target hashes"
+    documented = "dir arrivals versions virtual_time final_accuracy best_accuracy auc time_to_target hashes utilisation"
     assert set(documented.split()) <= set(reference)
     assert reference["arrivals"] == reference["versions"] == 60
+    assert 0 < reference["utilisation"]["workers"] < 1
+    assert 0 < reference["utilisation"]["server"] < 1
     table = pq.read_table(reference["folder"] / "arrivals")
     assert table.column("sequence").to_pylist() == list(range(60))
     assert all(field.metadata[b"unit"] for field in read_table(reference["folder"], "arrivals").schema)
@@ -105,9 +107,10 @@ def test_killed_and_resumed_equals_uninterrupted(reference, executor, tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
 def test_signals_end_with_a_snapshot(reference, number, code, executor, tmp_path):
+    """To the whole group, as a terminal, `timeout` and job queues send it."""
     process = started(tmp_path, "--executor", executor)
     wait_for_snapshots(tmp_path / "out", 1)
-    process.send_signal(number)
+    os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
     assert "fedrevive resume out" in errors
@@ -145,6 +148,11 @@ def test_the_manifest_is_written_before_torch_is_imported(tmp_path):
         (["run", "digits", "--workers", "4096"], "compute.workers"),
         (["run", "fashion_mnist", "task.data_dir=nowhere"], "task.data_dir"),
         (["compare", "fashion_mnist", "task.data_dir=nowhere"], "task.data_dir"),
+        (
+            ["run", "cifar10", "task.data_dir=nowhere"],
+            "task.data_dir: 'nowhere' lacks data_batch_1 of CIFAR-10",
+        ),
+        (["tune", "cifar10", "--seeds", "0"], "task.data_dir: 'data' lacks data_batch_1 of CIFAR-10"),
         (["compare", "digits", "--algorithms", "fedbuff,fedbuf"], "did you mean 'fedbuff'"),
         (["compare", "digits", "--algorithms", "fedbuff,fedbuff"], "the same run"),
         (["compare", "digits", "--seeds", "0,0"], "--seeds"),
@@ -190,9 +198,7 @@ def test_a_folder_with_another_configuration_is_refused(reference):
 
 
 def test_plan_needs_no_training_and_draws(tmp_path):
-    done = fedrevive(
-        "plan", "fedrevive_paper", "stop.virtual_time=20", "--output", "p", "--json", cwd=tmp_path
-    )
+    done = fedrevive("plan", "cifar10", "stop.virtual_time=20", "--output", "p", "--json", cwd=tmp_path)
     plan = last_json(done)
     assert set(plan) == {
         "arrivals",
@@ -202,6 +208,7 @@ def test_plan_needs_no_training_and_draws(tmp_path):
         "beta_mean",
         "parallelism",
         "work",
+        "faults",
     }
     assert set(plan["staleness"]) == {"mean", "sd", "q05", "q50", "q95", "q99"}
     assert (tmp_path / "p" / "staleness.png").stat().st_size > 5000

@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 from fedrevive import __version__
-from fedrevive.cli import compare, config, diagnose, export, plan, run, study, tune
+from fedrevive.cli import bench, compare, config, diagnose, export, fsck, plan, run, study, tune
 from fedrevive.settings.errors import LINE_LIMIT, PREFIX, ExitCode, UserError, one_line
 
 app = typer.Typer(
@@ -35,7 +35,9 @@ app.command("study")(study.study)
 app.command("tune")(tune.tune)
 app.command("plan")(plan.plan)
 app.command("diagnose")(diagnose.diagnose)
+app.command("fsck")(fsck.fsck)
 app.command("export")(export.export)
+app.command("bench")(bench.bench)
 app.command("config")(config.config)
 
 

@@ -57,7 +57,7 @@ def compare(
     Example: fedrevive compare digits --algorithms fedbuff,fedbuff:server.lr=0.1,fedrevive --seeds 0,1,2
     """
     from fedrevive.cli import preflight
-    from fedrevive.results.comparison_folder import claim
+    from fedrevive.results.comparison_folder import claimed
 
     source, overrides = typed(arguments)
     competitors = Competitors(labels(algorithms), labels(controls), seed_list(seeds))
@@ -66,14 +66,14 @@ def compare(
     identity = sha256("".join(entry.run_id for entry in entries).encode()).hexdigest()[:8]
     folder = Path(output or first.output or f"results/compare-{first.name}-{identity}")
     check(to_do(folder, entries), download)
-    claim(folder, entries, {"command": preflight.command_line(), "created_at": time.time()})
-    outcome = carry_out(folder, entries, download=download, go_on=folder)
+    with claimed(folder, entries, {"command": preflight.command_line(), "created_at": time.time()}):
+        outcome = carry_out(folder, entries, download=download, go_on=folder)
     present(folder, outcome, as_json=as_json)
 
 
 def resume_comparison(folder: Path, flags: dict[str, Any], *, download: bool, as_json: bool) -> None:
     """Finish the runs of a comparison that are not complete."""
-    from fedrevive.results.comparison_folder import Entry
+    from fedrevive.results.comparison_folder import Entry, writing
     from fedrevive.results.manifest import read_manifest
     from fedrevive.settings.loading import with_compute
 
@@ -88,7 +88,9 @@ def resume_comparison(folder: Path, flags: dict[str, Any], *, download: bool, as
         for item in read_manifest(folder)["entries"]
     ]
     check(to_do(folder, entries), download)
-    present(folder, carry_out(folder, entries, download=download, go_on=folder), as_json=as_json)
+    with writing(folder):
+        outcome = carry_out(folder, entries, download=download, go_on=folder)
+    present(folder, outcome, as_json=as_json)
 
 
 def check(entries: list[Entry], download: bool) -> None:

@@ -31,7 +31,7 @@ class RunProgress:
         self._live = sys.stderr.isatty()
         self._started = self._printed = time.monotonic()
         self._first: int | None = None
-        self._arrivals = self._version = 0
+        self._arrivals = self._rejected = self._version = 0
         self._clock = 0.0
         self._staleness = 0.0
         self._longest = 0
@@ -57,12 +57,14 @@ class RunProgress:
 
     def show(self, record: Record) -> None:
         """Take one record into account."""
-        from fedrevive.simulation.records import ArrivalRecord, EvaluationRecord
+        from fedrevive.simulation.records import ArrivalRecord, EvaluationRecord, EventRecord
 
         if isinstance(record, EvaluationRecord):
             self._accuracy = record.evaluation.test_accuracy
         elif isinstance(record, ArrivalRecord):
             self._take(record)
+        elif isinstance(record, EventRecord):
+            self._rejected += record.kind == "rejected"
         if self._live:
             assert self._task is not None
             self._bar.update(self._task, completed=self._done(), status=self._status())
@@ -82,7 +84,7 @@ class RunProgress:
     def _done(self) -> float:
         parts = [0.0]
         if self._stop.arrivals:
-            parts.append(self._arrivals / self._stop.arrivals)
+            parts.append((self._arrivals + self._rejected) / self._stop.arrivals)
         if self._stop.virtual_time:
             parts.append(self._clock / self._stop.virtual_time)
         return min(1.0, max(parts))
@@ -91,9 +93,10 @@ class RunProgress:
         seconds = max(1e-9, time.monotonic() - self._started)
         rate = (self._arrivals - (self._first or 0)) / seconds
         accuracy = "" if self._accuracy is None else f" | accuracy {self._accuracy:.3f}"
+        rejected = f" | rejected {self._rejected}" if self._rejected else ""
         return (
             f"t={self._clock:.2f} | {self._arrivals} arrivals ({rate:.0f}/s) | version {self._version} | "
-            f"staleness {self._staleness:.0f} max {self._longest}{accuracy}"
+            f"staleness {self._staleness:.0f} max {self._longest}{rejected}{accuracy}"
         )
 
 
