@@ -150,3 +150,14 @@ def test_one_bit_of_the_model_changes_its_hash(reference):
     before = model_hash(model)
     model[name].reshape(-1).view(np.uint8)[0] ^= 1
     assert model_hash(model) != before
+
+
+def test_only_a_run_that_can_go_on_is_sent_on(unfinished, tmp_path):
+    directory = Path(shutil.copytree(unfinished / "out", tmp_path / "out"))
+    (note,) = check_folder(directory).notes
+    assert note.endswith(f"go on with: fedrevive resume {directory}")
+    for blob in (directory / "blobs").iterdir():
+        blob.write_bytes(b"")
+    report = check_folder(directory)
+    assert "no snapshot is intact" in str(report.problems[0])
+    assert not any("resume" in note for note in report.notes)

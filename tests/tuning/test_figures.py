@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from fedrevive.results.manifest import read_manifest
-from fedrevive_tuning.figure_data import Axis, Objective, axis_of, read_trials, wrapped
+from fedrevive_tuning.figure_data import Axis, Objective, Trial, axis_of, read_trials, wrapped
 from fedrevive_tuning.figures import write_figures
 
 FIXED = {
@@ -191,3 +191,12 @@ def test_beta_of_the_best_trial_of_each_family(searched, tmp_path):
 def test_no_beta_no_picture(searched):
     folder, rows = searched
     assert len(write_figures(table(rows[2:]), list(PATHS), folder, objective="auc")) == 2
+
+
+def test_what_never_reached_the_target_is_no_best():
+    meaning = Objective("time_to_target")
+    half = Trial(0, 3.0, stopped=False, objectives=(2.0, 4.0), values={}, run_ids=(), never=1)
+    never = Trial(1, 4.0, stopped=False, objectives=(4.0, 4.0), values={}, run_ids=(), never=2)
+    assert [meaning.outcome(trial) for trial in (half, never)] == ["3.00 units, 1 of 2 never", "never"]
+    assert meaning.best_text([half, never]) == "best: trial 0, 3.00 units, 1 of 2 never"
+    assert meaning.best_text([never]) == "no trial reached the target"

@@ -38,6 +38,11 @@ class Trial:
     never: int = 0
     """Seeds whose target was not reached."""
 
+    @property
+    def missed(self) -> bool:
+        """Whether no seed reached the target."""
+        return self.never > 0 and self.never == len(self.objectives)
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -64,10 +69,9 @@ class Objective:
         assert trial.score is not None
         if not trial.never:
             return self.text(trial.score)
-        seeds = len(trial.objectives)
-        return (
-            "never" if trial.never == seeds else f"{self.text(trial.score)}, {trial.never} of {seeds} never"
-        )
+        if trial.missed:
+            return "never"
+        return f"{self.text(trial.score)}, {trial.never} of {len(trial.objectives)} never"
 
     def ranked(self, trials: Sequence[Trial]) -> list[Trial]:
         """Trials with a score, best first; those that were stopped early come after all others."""
@@ -82,6 +86,8 @@ class Objective:
         """The first of `ranked` as words; None without any."""
         if not ranked or ranked[0].score is None:
             return None
+        if ranked[0].missed:
+            return "no trial reached the target"
         return f"best: trial {ranked[0].number}, {self.outcome(ranked[0])}"
 
 

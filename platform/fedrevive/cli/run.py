@@ -169,9 +169,12 @@ def carry_out(
     from fedrevive.cli.execution import records
     from fedrevive.cli.interrupts import Interrupts
     from fedrevive.cli.progress import RunProgress
-    from fedrevive.runtime.chaos import Chaos
 
-    chaos = None if chaos_seed is None else Chaos(chaos_seed)
+    chaos = None
+    if chaos_seed is not None:
+        from fedrevive.runtime.chaos import Chaos
+
+        chaos = Chaos(chaos_seed)
     if store.finished:
         print(f"already complete: {store.directory}", file=sys.stderr)
     else:

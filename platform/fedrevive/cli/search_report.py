@@ -64,7 +64,7 @@ def conclude(plan: Plan, *, as_json: bool) -> None:
     pictures = write_figures(table, paths, plan.folder.directory, objective=objective.name)
     seal(plan.folder.directory, (TABLE, *(path.name for path in pictures)))
     if as_json:
-        best = _best(plan, ranked[0]) if ranked else None
+        best = _best(plan, ranked[0]) if ranked and not ranked[0].missed else None
         print(
             json.dumps(
                 {"dir": str(plan.folder.directory), "trials": plan.number, **_counts(table), "best": best}
@@ -130,7 +130,7 @@ def _show(plan: Plan, table: pa.Table, ranked: list[Trial], objective: Objective
     terminal = Console()
     console = terminal if terminal.is_terminal else Console(width=110)
     console.print(printed)
-    if ranked and ranked[0].never == len(ranked[0].objectives):
+    if ranked and ranked[0].missed:
         console.print("no configuration reached the target")
     elif ranked:
         console.print(f"the best again: {_best(plan, ranked[0])['command']}", soft_wrap=True, highlight=False)

@@ -100,7 +100,7 @@ def _check(directory: Path, report: Report, kinds: Mapping[str, KindCheck]) -> N
         else:
             _check_collection(directory, manifest, report, kinds)
         if writer is None:
-            report.notes += _leftovers(directory, manifest)
+            report.notes += _leftovers(directory, manifest, sound=not report.problems)
     except FileNotFoundError as error:
         report.problems.append(Problem(Path(error.filename), "missing", AGAIN))
     writer = writer or holder(directory)  # it may have come meanwhile
@@ -123,7 +123,7 @@ def _run_problems(directory: Path, manifest: Mapping[str, Any]) -> Iterator[Prob
                 yield Problem(part.hidden(directory), "is hidden from readers", remedy)
 
 
-def _leftovers(directory: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
+def _leftovers(directory: Path, manifest: Mapping[str, Any], *, sound: bool) -> Iterator[str]:
     """What the next start removes, or an interruption left to be done."""
     if "run_id" not in manifest:
         state: list[Path] = []
@@ -132,7 +132,8 @@ def _leftovers(directory: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
     else:
         finished = "parts" in manifest
         done = "all but the last files" if finished else f"{len(document_files(directory))} snapshots"
-        yield f"{directory}: not complete ({done})"
+        remedy = f"; go on with: fedrevive resume {directory}" if sound else ""
+        yield f"{directory}: not complete ({done}){remedy}"
         return
     folders = (directory, *(path for path in directory.iterdir() if path.is_dir() and not has_manifest(path)))
     temporary = [path for folder in folders for path in folder.iterdir() if is_temporary(path.name)]
