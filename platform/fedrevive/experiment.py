@@ -13,7 +13,7 @@ import torch
 from fedrevive.algorithms import dispatch_of
 from fedrevive.assemble import new_model, sample_flops
 from fedrevive.core.messages import FloatVector
-from fedrevive.core.target import window
+from fedrevive.core.target import target_of, window
 from fedrevive.results.cadence import Cadence
 from fedrevive.results.snapshots import Snapshot
 from fedrevive.results.store import RunStore
@@ -143,7 +143,7 @@ def _finish(config: ExperimentConfig, store: RunStore, record: FinalRecord, seco
     arrivals, evaluations = store.table("arrivals"), store.table("evaluations")
     outcome = summary(
         evaluations,
-        target_accuracy=config.evaluation.target_accuracy or config.stop.target_accuracy,
+        target_accuracy=target_of(config),
         end_time_ns=record.virtual_time,
         window=window(config),
     )

@@ -6,7 +6,7 @@ import torch
 
 from fedrevive.assemble import client_trainer
 from fedrevive.benchmark.ceiling import tight_loop
-from fedrevive.benchmark.problems import FEDAVG_CNN, SMALL_CNN, missing, random_data, simulated
+from fedrevive.benchmark.problems import FEDAVG_CNN, SMALL_CNN, random_data, simulated
 from fedrevive.benchmark.sizes import QUICK
 from fedrevive.core.local_training import _sample_order
 from fedrevive.core.messages import ClientTask, ModelSnapshot
@@ -35,8 +35,3 @@ def test_random_data_are_the_same_again_and_fit_the_task():
     np.testing.assert_array_equal(first.client_indices, again.client_indices)
     assert first.train.images.dtype == np.uint8
     assert first.client_indices.shape == (QUICK.small.clients, 50)
-
-
-def test_a_network_of_another_version_is_named():
-    assert missing(SMALL_CNN) is None
-    assert missing(("task.name=fashion_mnist", "model.name=vit")) == "this version has no model.name=vit"

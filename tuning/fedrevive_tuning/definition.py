@@ -34,6 +34,7 @@ from fedrevive_tuning.space_reader import parse_space
 from fedrevive_tuning.spaces import Point, Space, parameters
 
 SHIPPED = Path(__file__).resolve().parent / "searches"
+MOST_TRIALS = 10_000
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
@@ -68,7 +69,7 @@ class SearchSettings(Section):
     estimator (multivariate, grouped), needs the extra `search`. Ours."""
     seed: Seed = 0
     """Seed of the draws. Ours."""
-    trials: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] | None = None
     """Configurations to try; grid counts them itself."""
     seeds: tuple[Seed, ...] = Field((0,), strict=False, min_length=1, max_length=1000)
     """Experiment seeds of every trial; its score is the mean over them. Trials of a seed meet the same arrivals."""
@@ -97,7 +98,7 @@ class Search:
     places: Mapping[str, str]
     """Key in the search file -> line and file."""
 
-    def config(self, point: Point, seed: int, place: str = "") -> ExperimentConfig:
+    def config(self, point: Point, seed: int) -> ExperimentConfig:
         """The experiment of one trial and seed.
 
         It runs inside the trial's process unless the experiment or the overrides name compute.executor.
@@ -105,7 +106,7 @@ class Search:
         Raises:
             UserError: a value that is not allowed, or values that do not fit together; nothing was made.
         """
-        searched = [Setting(path, value, place) for path, value in point.items()]
+        searched = [Setting(path, value) for path, value in point.items()]
         config = self.source.config([*self.overrides, *searched, Setting("seed", seed)])
         if "executor" in config.compute.model_fields_set:
             return config

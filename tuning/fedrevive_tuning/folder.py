@@ -69,9 +69,7 @@ class SearchFolder:
         Raises:
             UserError: exit code 2 naming the first difference.
         """
-        stored = self.manifest
-        if stored.get("kind") != KIND:
-            raise UserError(f"{self.directory}: holds a {stored.get('kind', 'folder')}, not a search")
+        stored = require_search(self.directory)
         if stored["identity"] != search.identity():
             old, new = _flat(stored["document"]), _flat(search.document())
             key = next((key for key in new if old.get(key) != new[key]), "the version of fedrevive")

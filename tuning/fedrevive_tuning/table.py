@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fedrevive import __version__
-from fedrevive.core.target import window
+from fedrevive.core.target import target_of, window
 from fedrevive.results.files import commit_file
 from fedrevive.results.folder import has_manifest
 from fedrevive.results.manifest import read_manifest
@@ -166,7 +166,7 @@ def _measured(run: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     end = pc.max(evaluations["virtual_time"]).as_py()
     end = max(end, pc.max(arrivals["accepted_at"]).as_py() or 0)
     config = with_compute(stored["config"], {})
-    target = config.evaluation.target_accuracy or config.stop.target_accuracy
+    target = target_of(config)
     size = window(config)
     test = summary(evaluations, target_accuracy=target, end_time_ns=end, window=size)
     chosen = summary(evaluations, target_accuracy=target, end_time_ns=end, window=size, split="validation")

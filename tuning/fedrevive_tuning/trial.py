@@ -18,12 +18,12 @@ from fedrevive.core.target import window
 from fedrevive.experiment import run_experiment
 from fedrevive.followed_run import inline_executor
 from fedrevive.fork import fork_run
+from fedrevive.results.manifest import run_manifest
 from fedrevive.results.reading import read_table
 from fedrevive.results.schemas import NANOSECONDS_PER_UNIT
 from fedrevive.results.store import RunStore
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.errors import LINE_LIMIT, ExitCode, UserError, one_line
-from fedrevive.settings.identity import run_id
 from fedrevive.simulation.executor import Executor
 from fedrevive.simulation.records import EvaluationRecord, Record, SnapshotRecord
 from fedrevive.tasks import load_task
@@ -128,19 +128,11 @@ def open_run_folder(
     Raises:
         UserError: as `RunStore.open`; exit code 4 after waiting for a process that lives on.
     """
-    identity = run_id(config)
-    manifest = {
-        "kind": "run",
-        "run_id": identity,
-        "config": config.model_dump(mode="json"),
-        "seed": config.seed,
-        **order.details,
-        "created_at": time.time(),
-    }
+    manifest = run_manifest(config, order.details)
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
-            run = folder.run(identity)
+            run = folder.run(manifest["run_id"])
             store = (
                 RunStore.open(run, manifest=manifest) if prefix is None else fork_run(prefix, run, manifest)
             )

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any
 
+from fedrevive.core.target import target_of
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.errors import UserError
-from fedrevive_tuning.definition import Asha, Search
+from fedrevive_tuning.definition import MOST_TRIALS, Asha, Search
 from fedrevive_tuning.spaces import Choices, Parameter, Point, Range, corner_points, parameters, space_size
-
-MOST_TRIALS = 10_000
 
 
 def check_search(search: Search) -> dict[str, str]:
@@ -122,11 +121,6 @@ def _check_ends(search: Search, config: ExperimentConfig) -> None:
 def needs_horizon(search: Search) -> bool:
     """Whether the virtual time of a whole run must be known."""
     return isinstance(search.settings.scheduler, Asha) or search.settings.objective == "time_to_target"
-
-
-def target_of(config: ExperimentConfig) -> float | None:
-    """Accuracy that time_to_target refers to, as in a run's summary."""
-    return config.evaluation.target_accuracy or config.stop.target_accuracy
 
 
 def _active(space: Iterable[Parameter], point: Point) -> Iterable[Parameter]:

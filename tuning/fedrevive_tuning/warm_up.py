@@ -16,7 +16,7 @@ from fedrevive.core.process import configure_process
 from fedrevive.followed_run import inline_executor
 from fedrevive.fork import CAPACITY, make_prefix, prefix_config, saved_arrivals, shared_arrivals
 from fedrevive.results.folder import has_manifest
-from fedrevive.results.manifest import read_manifest
+from fedrevive.results.manifest import read_manifest, run_manifest
 from fedrevive.results.store import RunStore
 from fedrevive.runtime.waiting import cause_of
 from fedrevive.settings import ExperimentConfig
@@ -126,14 +126,7 @@ def drop_prefixes(folder: SearchFolder) -> None:
 
 def _make(config: ExperimentConfig, folder: SearchFolder, directory: str, details: dict[str, Any]) -> None:
     configure_process()
-    manifest = {
-        "kind": "run",
-        "run_id": run_id(config),
-        "config": config.model_dump(mode="json"),
-        "seed": config.seed,
-        **details,
-    }
-    with RunStore.open(Path(directory), manifest=manifest) as store:
+    with RunStore.open(Path(directory), manifest=run_manifest(config, details)) as store:
         executor = inline_executor(config, load_task(config.task, config.seed))
         for _ in make_prefix(config, store, executor, interrupted=folder.stop_requested):
             pass

@@ -7,7 +7,6 @@ import numpy as np
 from fedrevive.benchmark.sizes import SEED, SimulationSize
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.loading import load
-from fedrevive.settings.sections import section_field
 from fedrevive.tasks import task_info
 from fedrevive.tasks.federated import FederatedData, Split
 
@@ -110,13 +109,3 @@ def random_data(config: ExperimentConfig) -> FederatedData:
     owned = random.integers(0, _TRAIN_SAMPLES, shape, dtype=np.int32)
     other = split(_OTHER_SAMPLES)
     return FederatedData(info, train, validation=other, kd=other, test=other, client_indices=owned)
-
-
-def missing(network: tuple[str, ...]) -> str | None:
-    """Why a network cannot be measured here: its task or its model is not part of this version; None when both are."""
-    for field, section in (("task", "task.name"), ("model", "model.name")):
-        wanted = next(text.partition("=")[2] for text in network if text.startswith(f"{section}="))
-        known = section_field(ExperimentConfig, field)
-        if known is None or wanted not in known.kinds:
-            return f"this version has no {section}={wanted}"
-    return None

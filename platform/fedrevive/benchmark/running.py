@@ -12,7 +12,6 @@ from fedrevive.benchmark import simulations
 from fedrevive.benchmark.distillation import kd, kd_large
 from fedrevive.benchmark.events import events
 from fedrevive.benchmark.measuring import Row
-from fedrevive.benchmark.problems import RESNET, missing
 from fedrevive.benchmark.searching import tune
 from fedrevive.benchmark.session import Bench
 from fedrevive.benchmark.sizes import FULL, QUICK
@@ -38,8 +37,6 @@ MEASURES: Mapping[str, Callable[[Bench], list[Row]]] = {
     "tune": tune,
     "resume": resume,
 }
-NEEDS = {"sim-large": RESNET, "kd-large": RESNET}
-"""Networks that not every version has."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ def measured(
         workloads: what is asked for.
         quick: tiny sizes and one repetition, to see that nothing breaks; its numbers mean nothing.
         machine: for the rows.
-        tell: told what begins, and what is left out and why.
+        tell: told what begins.
 
     Raises:
         RuntimeError: results that must be equal were not.
@@ -70,10 +67,6 @@ def measured(
     versions = " ".join(f"{name}={version}" for name, version in machine.versions.items())
     with Bench(QUICK if quick else FULL) as bench:
         for workload in workloads:
-            reason = missing(NEEDS[workload.name]) if workload.name in NEEDS else None
-            if reason is not None:
-                tell(f"{workload.name} ({workload.code}): left out, {reason}")
-                continue
             tell(f"{workload.name} ({workload.code}): {workload.what}; load {os.getloadavg()[0]:.2f}")
             yield [
                 {

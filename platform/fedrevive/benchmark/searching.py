@@ -15,11 +15,10 @@ from fedrevive.benchmark.measuring import Row, Sample, interleaved, row
 from fedrevive.benchmark.session import Bench
 from fedrevive.benchmark.sizes import WORKERS
 from fedrevive.followed_run import RunIdentity, run_inline
-from fedrevive.results.manifest import read_manifest
+from fedrevive.results.manifest import read_manifest, run_manifest
 from fedrevive.results.reading import read_table
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.errors import ExitCode, UserError
-from fedrevive.settings.identity import run_id
 
 SEARCH = """\
 experiment: digits
@@ -106,13 +105,8 @@ def _run_all(work: tuple[Sequence[ExperimentConfig], Path]) -> None:
     """Runs one after the other, each in its own folder; in a process of its own."""
     configs, folder = work
     for config in configs:
-        identity = run_id(config)
-        manifest: dict[str, Any] = {
-            "kind": "run",
-            "run_id": identity,
-            "config": config.model_dump(mode="json"),
-        }
-        for _ in run_inline(config, RunIdentity(folder / identity, manifest), False, lambda: False):
+        manifest = run_manifest(config, {})
+        for _ in run_inline(config, RunIdentity(folder / manifest["run_id"], manifest), False, lambda: False):
             pass
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedrevive.cli import preflight
+from fedrevive.results.manifest import run_manifest
 from fedrevive.results.store import RunStore
 from fedrevive.settings import ExperimentConfig
-from fedrevive.settings.identity import run_id
 from fedrevive.tasks import check_data
 
 if TYPE_CHECKING:
@@ -32,14 +31,7 @@ def open_run(config: ExperimentConfig, folder: Path, *, download: bool = False) 
 
 def manifest(config: ExperimentConfig) -> dict[str, Any]:
     """What identifies a run and where it was made."""
-    return {
-        "kind": "run",
-        "run_id": run_id(config),
-        "config": config.model_dump(mode="json"),
-        "seed": config.seed,
-        **preflight.provenance(),
-        "created_at": time.time(),
-    }
+    return run_manifest(config, preflight.provenance())
 
 
 def records(

@@ -22,6 +22,11 @@ def window(config: ExperimentConfig) -> int:
     return max(1, round(WINDOW * config.evaluation.every_arrivals / config.updates_per_version))
 
 
+def target_of(config: ExperimentConfig) -> float | None:
+    """Accuracy that a run's time to target refers to."""
+    return config.evaluation.target_accuracy or config.stop.target_accuracy
+
+
 def reaches(latest: Sequence[float], target: float, size: int) -> bool:
     """Whether the mean of the latest `size` accuracies is at least `target`; not before there are that many."""
     return len(latest) >= size and sum(latest[-size:]) / size >= target - TOLERANCE

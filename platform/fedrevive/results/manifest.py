@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fedrevive.results.files import commit_file, environment_errors, sha256_bytes
 from fedrevive.results.schemas import SCHEMA_VERSION
+from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.errors import ExitCode, UserError
+from fedrevive.settings.identity import run_id
 
 MANIFEST = "manifest.json"
 NOT_PART_OF_RUN_ID = frozenset({"compute.executor", "compute.workers", "output"})
@@ -54,6 +57,18 @@ def read_manifest(directory: Path) -> dict[str, Any]:
             f"{path}: schema_version is {content['schema_version']!r}; this fedrevive reads {SCHEMA_VERSION!r}"
         )
     return content
+
+
+def run_manifest(config: ExperimentConfig, details: Mapping[str, Any]) -> dict[str, Any]:
+    """What identifies a run and, by `details`, how it was made (versions, hardware lane, command)."""
+    return {
+        "kind": "run",
+        "run_id": run_id(config),
+        "config": config.model_dump(mode="json"),
+        "seed": config.seed,
+        **details,
+        "created_at": time.time(),
+    }
 
 
 def signed_json(content: Mapping[str, Any]) -> bytes:
