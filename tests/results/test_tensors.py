@@ -36,3 +36,9 @@ def test_memory_order_does_not_matter_and_contiguous_arrays_are_not_copied(tmp_p
 def test_other_dtypes_are_refused():
     with pytest.raises(TypeError, match="complex"):
         list(tensor_chunks({"a": np.zeros(1, np.complex64)}))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError) as missing:
+        load_tensors(tmp_path / "a.safetensors")
+    assert missing.value.filename == str(tmp_path / "a.safetensors")

@@ -7,7 +7,9 @@ values).
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,8 +63,16 @@ def tensor_chunks(tensors: Mapping[str, NDArray[Any]]) -> Iterator[bytes | memor
 
 
 def load_tensors(path: Path) -> Tensors:
-    """All tensors of a safetensors file."""
-    return dict(load_file(path))
+    """All tensors of a safetensors file.
+
+    Raises:
+        FileNotFoundError: with the file's name, which the library leaves out.
+        safetensors.SafetensorError: it is no such file.
+    """
+    try:
+        return dict(load_file(path))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
 
 
 def contiguous_bytes(array: NDArray[Any]) -> memoryview:
