@@ -142,13 +142,15 @@ class ClientTrainer:
     def train(self, base: ModelSnapshot, task: ClientTask) -> ClientUpdate:
         """Train one client from `base`."""
         algorithm, settings = self.config.algorithm, self.config.client
-        steps = base.local_steps.get(task.client_id, settings.local_steps)
+        steps = base.local_steps.get(task.client_id)
+        if steps is not None:
+            settings = settings.model_copy(update={"local_steps": steps})
         update = train_client(
             self.model,
             base.model,
             self.flipped if task.fault is Fault.LABEL_FLIP else self.data,
             task,
-            settings.model_copy(update={"local_steps": steps}),
+            settings,
             seed=self.config.seed,
             proximal=algorithm.proximal if algorithm.name == "fedasync" else 0.0,
         )
@@ -160,7 +162,7 @@ class ClientTrainer:
 
     def evaluate(self, model: FloatVector) -> Evaluation:
         """Measure a server model [P + S] on the test and validation splits."""
-        self.model.load(_tensor(model))
+        self.model.load_array(model)
         return timed_evaluation(
             lambda: (measure(self.model, *self.test), measure(self.model, *self.validation)),
         )

@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from fedrevive.algorithms import dispatch_of
 from fedrevive.assemble import new_model, sample_flops
@@ -176,5 +175,5 @@ def _cpu_seconds(timings: pa.Table, kind: str) -> float:
 def named_arrays(config: ExperimentConfig, model: FloatVector) -> dict[str, Any]:
     """A flat model [P + S] as the arrays of an ordinary `state_dict`."""
     workspace = new_model(config, "cpu")
-    workspace.load(torch.from_numpy(model.copy()))
+    workspace.load_array(model)
     return {name: value.numpy() for name, value in workspace.state_dict().items()}

@@ -20,7 +20,7 @@ from fedrevive.simulation.records import (
 def arrival_row(record: ArrivalRecord, work_per_sample: float) -> dict[str, Any]:
     """A row of `arrivals`; `work_per_sample` in floating-point operations."""
     task, applied = record.task, record.applied
-    measured = dataclasses.asdict(applied.info)
+    measured = dict(vars(applied.info))  # dataclasses.asdict is a tenth of the machinery of a small run
     del measured["discarded"]
     return {
         "sequence": record.sequence,
@@ -64,7 +64,7 @@ def evaluation_row(record: EvaluationRecord) -> dict[str, Any]:
 
 def timing_row(timing: Timing) -> dict[str, Any]:
     """A row of `timings`."""
-    return dataclasses.asdict(timing)
+    return dict(vars(timing))
 
 
 def to_store(record: SnapshotRecord, wall_seconds: float) -> Snapshot:

@@ -70,8 +70,9 @@ def train_client(
         proximal: rho of FedAsync's term rho/2*|x - base|^2.
     """
     watch = Stopwatch()
-    model.load(torch.from_numpy(base.copy()) if not base.flags.writeable else torch.from_numpy(base))
-    model.module.train()
+    model.load_array(base)
+    if not model.module.training:  # the switch visits every layer
+        model.module.train()
     anchor = model.parameters.clone() if proximal else None
     step = _step(model, settings)
     random = torch_generator(seed, Purpose.LOCAL_TRAINING, task.client_id, task.nth)

@@ -95,6 +95,15 @@ class FlatModel:
             raise ValueError(f"vector is {list(vector.shape)}, this model is {list(self.vector.shape)}")
         self.vector.copy_(vector)
 
+    def load_array(self, vector: NDArray[np.float32]) -> None:
+        """`load` for an array in host memory, which may be read-only."""
+        if self.vector.device.type != "cpu":
+            self.load(torch.from_numpy(vector.copy()))
+        elif vector.shape != self.vector.shape:
+            raise ValueError(f"vector is {list(vector.shape)}, this model is {list(self.vector.shape)}")
+        else:
+            np.copyto(self.vector.numpy(), vector)
+
     def state_dict(self) -> dict[str, Tensor]:
         """Named copies in the module's ordinary shapes and memory order."""
         return {name: value.detach().clone().contiguous() for name, value in self.module.state_dict().items()}

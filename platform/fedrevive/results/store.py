@@ -43,7 +43,7 @@ from fedrevive.results.snapshots import (
     intact_documents,
     write_blobs,
 )
-from fedrevive.results.tables import check_row, model_hash, parquet_bytes, table_from_rows, table_hash
+from fedrevive.results.tables import RowCheck, model_hash, parquet_bytes, table_hash
 from fedrevive.results.tensors import tensor_chunks
 
 KEPT_SNAPSHOTS = 2
@@ -61,7 +61,10 @@ class RunStore:
         self.directory = directory
         self._manifest = manifest
         self._lock: int | None = lock
+        self._checks = {table: RowCheck(schema) for table, schema in TABLES.items()}
         self._rows: dict[str, list[Mapping[str, Any]]] = {table: [] for table in TABLES}
+        self._converted: dict[str, list[pa.Table]] = {table: [] for table in TABLES}
+        """Buffered rows that a reader has asked for, before those in `_rows`."""
         self._kept: list[Document] = []  # newest first
 
     @classmethod
@@ -117,7 +120,7 @@ class RunStore:
     def append(self, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Buffer rows of `table` until the next commit. Raises `ValueError` for a row that does not fit."""
         for row in rows:
-            check_row(TABLES[table], row)
+            self._checks[table].require(row)
             self._rows[table].append(row)
 
     def commit(self, snapshot: Snapshot) -> None:
@@ -130,11 +133,8 @@ class RunStore:
         with environment_errors(self.directory):
             known = self._kept[0].base_models if self._kept else {}
             tensors, base_models = write_blobs(self.directory, snapshot, known)
-            parts = [
-                self._write_part(table, table_from_rows(TABLES[table], rows))
-                for table, rows in self._rows.items()
-                if rows
-            ]
+            buffered = {table: self._buffered(table) for table in TABLES}
+            parts = [self._write_part(table, rows) for table, rows in buffered.items() if rows.num_rows]
             document = Document(
                 number=self._number,
                 arrivals=snapshot.arrivals,
@@ -212,13 +212,19 @@ class RunStore:
     def table(self, table: str) -> pa.Table:
         """All rows of `table` so far, committed and buffered, in order."""
         committed = read_parts(self.directory, table, self._parts)
-        return in_order(
-            table, pa.concat_tables([committed, table_from_rows(TABLES[table], self._rows[table])])
-        )
+        return in_order(table, pa.concat_tables([committed, self._buffered(table)]))
+
+    def _buffered(self, table: str) -> pa.Table:
+        """Rows since the last commit; each is converted once."""
+        if self._rows[table]:
+            self._converted[table].append(pa.Table.from_pylist(self._rows[table], schema=TABLES[table]))
+            self._rows[table].clear()
+        return pa.concat_tables([TABLES[table].empty_table(), *self._converted[table]])
 
     def _clear_rows(self) -> None:
-        for rows in self._rows.values():
-            rows.clear()
+        for table in TABLES:
+            self._rows[table].clear()
+            self._converted[table].clear()
 
     def _recover(self) -> None:
         drop_temporaries(self.directory)
