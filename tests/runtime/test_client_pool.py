@@ -20,6 +20,7 @@ from ray.exceptions import ActorDiedError, RayError
 from fedrevive.core.messages import ClientTask
 from fedrevive.runtime import client_pool
 from fedrevive.runtime.client_pool import ATTEMPTS, ClientPool
+from fedrevive.runtime.stored import Batch, Stored
 from fedrevive.settings.errors import ExitCode, UserError
 
 
@@ -61,7 +62,7 @@ class World:
         self.clients = [Worker(), Worker()]
         self.client_pids: dict[int, int] = {}
         monkeypatch.setattr(client_pool, "ray", SimpleNamespace(get=self._get))
-        self.pool = ClientPool(self, None, None)  # type: ignore[arg-type]
+        self.pool = ClientPool(self, None, None, most=4)  # type: ignore[arg-type]
         self.get_ready(0)
         self.get_ready(1)
 
@@ -83,7 +84,7 @@ class World:
 
     def train(self, *jobs: int) -> None:
         for job in jobs:
-            self.pool.train(ClientTask(0, job, job, 0, 0, 1000 + job), "base")
+            self.pool.train(ClientTask(0, job, job, 0, 0, 1000 + job), Stored(Batch("base"), 0))
         self.pool.hand_out(0)
 
     def call_of(self, job: int) -> tuple[int, Any]:

@@ -8,6 +8,7 @@ import time
 from fedrevive.assemble import client_trainer
 from fedrevive.core.messages import ClientTask, ClientUpdate, ModelSnapshot
 from fedrevive.core.process import configure_process
+from fedrevive.runtime.stored import Place, found
 from fedrevive.settings import ExperimentConfig
 from fedrevive.simulation.executor import Trainer
 from fedrevive.simulation.records import Evaluation
@@ -26,14 +27,18 @@ class ClientActor:
         self._trainer = client_trainer(config, data)
         return os.getpid()
 
-    def train(self, tasks: list[ClientTask], *bases: ModelSnapshot) -> tuple[ClientUpdate | float, ...]:
-        """Train `tasks`, each from its own base: one update per task, then the seconds all took."""
+    def train(
+        self, tasks: list[ClientTask], bases: list[Place], *models: list[ModelSnapshot]
+    ) -> tuple[list[ClientUpdate], float]:
+        """Train `tasks`, each from its own base among `models`: their updates, and the seconds all took."""
         assert self._trainer is not None
         clock = time.perf_counter()
-        updates = [self._trainer.train(base, task) for task, base in zip(tasks, bases, strict=True)]
-        return (*updates, time.perf_counter() - clock)
+        updates = [
+            self._trainer.train(found(base, models), task) for task, base in zip(tasks, bases, strict=True)
+        ]
+        return updates, time.perf_counter() - clock
 
-    def evaluate(self, snapshot: ModelSnapshot) -> Evaluation:
+    def evaluate(self, place: Place, models: list[ModelSnapshot]) -> Evaluation:
         """Measure a server model."""
         assert self._trainer is not None
-        return self._trainer.evaluate(snapshot.model)
+        return self._trainer.evaluate(found(place, (models,)).model)

@@ -17,15 +17,13 @@ from ray.exceptions import RayError, RayTaskError
 
 from fedrevive.core.messages import ClientTask
 from fedrevive.runtime.lane import Lane
+from fedrevive.runtime.stored import CALL_SECONDS, Arguments, Batch, Stored
 from fedrevive.runtime.waiting import cause_of
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.errors import ExitCode, UserError
 from fedrevive.simulation.records import Evaluation
 from fedrevive.tasks.federated import FederatedData
 
-CALL_SECONDS = 0.075
-"""Work per actor call: long enough to hide a call's cost (about 1 ms), short enough to keep the order of arrivals."""
-MOST_JOBS_PER_CALL = 16
 QUEUED_CALLS = 2
 """Calls per worker, one running and one waiting, so that a worker never idles for the driver."""
 ATTEMPTS = 3
@@ -41,8 +39,7 @@ class _Work:
     task: ClientTask | None = field(compare=False)
     arrivals: int = field(compare=False)
     """The server model it needs: the one after so many arrivals."""
-    model: Any = field(compare=False)
-    """Reference to it."""
+    model: Stored = field(compare=False)
     attempts: int = field(default=0, compare=False)
     """Workers it has lost since the run last moved on."""
     lost_at: int = field(default=-1, compare=False)
@@ -61,7 +58,7 @@ class _Call:
 
     worker: int
     work: list[_Work]
-    updates: list[Any]
+    updates: Batch
 
 
 class ClientPool:
@@ -71,12 +68,15 @@ class ClientPool:
         lane: its client actors do the work.
         config: the experiment.
         data: reference to the federated data.
+        most: jobs per call, at most.
     """
 
-    def __init__(self, lane: Lane, config: ExperimentConfig, data: ray.ObjectRef[FederatedData]) -> None:
-        self._lane, self._config, self._data = lane, config, data
-        self.updates: dict[int, Any] = {}
-        """Job -> reference to its upload, of those that were trained."""
+    def __init__(
+        self, lane: Lane, config: ExperimentConfig, data: ray.ObjectRef[FederatedData], most: int
+    ) -> None:
+        self._lane, self._config, self._data, self._most = lane, config, data, most
+        self.updates: dict[int, Stored] = {}
+        """Job -> its upload, of those that were trained."""
         self.evaluations: dict[int, Evaluation] = {}
         """By arrivals."""
         self._waiting: list[_Work] = []
@@ -88,11 +88,11 @@ class ClientPool:
         for worker in range(len(lane.clients)):
             self._get_ready(worker)
 
-    def train(self, task: ClientTask, base: Any) -> None:
-        """Take a job; `base` = reference to the model it starts from."""
+    def train(self, task: ClientTask, base: Stored) -> None:
+        """Take a job; `base` = the model it starts from."""
         self._add(_Work((task.arrives_at, 1, task.job), task, task.base_arrivals, base))
 
-    def evaluate(self, arrivals: int, model: Any) -> None:
+    def evaluate(self, arrivals: int, model: Stored) -> None:
         """Take an evaluation of the model after so many arrivals."""
         self._add(_Work((0, 0, arrivals), None, arrivals, model))
 
@@ -106,12 +106,12 @@ class ClientPool:
         return list(self._calls)
 
     def hand_out(self, arrivals: int) -> None:
-        """Ask idle workers to do what needs no later server model than the one after so many arrivals."""
+        """Ask workers to do what needs no later server model than the one after so many arrivals."""
         held_back: list[_Work] = []
-        for _ in range(QUEUED_CALLS):
-            for worker, load in enumerate(self._load):
-                if load < QUEUED_CALLS:
-                    self._call(worker, self._next_work(arrivals, held_back))
+        for load in range(QUEUED_CALLS):
+            for worker in range(len(self._load)):
+                if self._load[worker] == load:
+                    self._call(worker, self._next_work(arrivals, held_back, idle=load == 0))
         for work in held_back:
             self._add(work)
 
@@ -137,10 +137,14 @@ class ClientPool:
     def _add(self, work: _Work) -> None:
         heapq.heappush(self._waiting, work)
 
-    def _next_work(self, arrivals: int, held_back: list[_Work]) -> list[_Work]:
-        """The most urgent work whose server model exists: one evaluation, or jobs for about CALL_SECONDS."""
-        share = math.ceil(len(self._waiting) / (QUEUED_CALLS * len(self._load)))
-        most = max(1, min(MOST_JOBS_PER_CALL, share, round(CALL_SECONDS / self._job_seconds)))
+    def _next_work(self, arrivals: int, held_back: list[_Work], *, idle: bool) -> list[_Work]:
+        """The most urgent work whose server model exists: one evaluation, or jobs for about CALL_SECONDS.
+
+        A worker that still has something to do is not given less than its share: small calls cost as much as others.
+        """
+        untrained = len(self._waiting) + len(held_back) + sum(len(call.work) for call in self._calls.values())
+        share = math.ceil(untrained / (QUEUED_CALLS * len(self._load)))
+        most = max(1, min(self._most, share, round(CALL_SECONDS / self._job_seconds)))
         batch: list[_Work] = []
         while self._waiting and len(batch) < most:
             work = heapq.heappop(self._waiting)
@@ -152,7 +156,10 @@ class ClientPool:
             else:
                 batch.append(work)
                 if work.task is None:
-                    break
+                    return batch
+        if not idle and len(batch) < most:
+            held_back += batch
+            return []
         return batch
 
     def _call(self, worker: int, work: list[_Work]) -> None:
@@ -160,11 +167,13 @@ class ClientPool:
             return
         client = self._lane.clients[worker]
         tasks = [item.task for item in work if item.task is not None]
+        arguments, updates = Arguments(), Batch()
+        places = [arguments.place(item.model) for item in work]
         if tasks:
-            bases = [item.model for item in work]
-            *updates, sentinel = client.train.options(num_returns=len(tasks) + 1).remote(tasks, *bases)
+            call = client.train.options(num_returns=2)
+            updates.reference, sentinel = call.remote(tasks, places, *arguments.references)
         else:
-            updates, sentinel = [], client.evaluate.remote(work[0].model)
+            sentinel = client.evaluate.remote(places[0], *arguments.references)
         self._calls[sentinel] = _Call(worker, work, updates)
         self._load[worker] += 1
 
@@ -180,9 +189,9 @@ class ClientPool:
             self.evaluations[call.work[0].arrivals] = result
             return
         self._job_seconds = 0.5 * self._job_seconds + 0.5 * max(1e-4, result / len(call.work))
-        for item, update in zip(call.work, call.updates, strict=True):
+        for row, item in enumerate(call.work):
             assert item.task is not None
-            self.updates[item.task.job] = update
+            self.updates[item.task.job] = Stored(call.updates, row)
 
     def _replace(self, worker: int, cause: str) -> None:
         """A worker is gone: give back everything it was asked to do, and start another."""
@@ -203,7 +212,7 @@ class ClientPool:
     def _get_ready(self, worker: int) -> None:
         """Until it is, a worker counts as busy."""
         ready = self._lane.clients[worker].setup.remote(self._config, self._data)
-        self._calls[ready] = _Call(worker, [], [])
+        self._calls[ready] = _Call(worker, [], Batch())
         self._load[worker] = QUEUED_CALLS
 
 

@@ -9,11 +9,10 @@ made of the same lane and begins with none of the references of this executor.
 
 from __future__ import annotations
 
-from collections import deque
+import time
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import ray
 
@@ -21,6 +20,8 @@ from fedrevive.assemble import server_data
 from fedrevive.core.messages import ClientTask, ModelSnapshot
 from fedrevive.runtime.client_pool import ATTEMPTS, ClientPool
 from fedrevive.runtime.lane import Lane
+from fedrevive.runtime.server_steps import ServerSteps
+from fedrevive.runtime.stored import Batch, Stored, most_per_call
 from fedrevive.runtime.waiting import LostError, done_of, fetched
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.errors import ExitCode, UserError
@@ -35,6 +36,9 @@ from fedrevive.simulation.records import (
 from fedrevive.tasks.federated import FederatedData
 
 T = TypeVar("T")
+
+TURN_SECONDS = 0.01
+"""While uploads are there without waiting, how long idle workers and finished calls may go unnoticed. Ours."""
 
 
 class RayExecutor:
@@ -51,90 +55,97 @@ class RayExecutor:
 
     def __init__(self, lane: Lane, config: ExperimentConfig, data: ray.ObjectRef[FederatedData]) -> None:
         self._lane, self._config, self._data = lane, config, data
-        self._pool = ClientPool(lane, config, data)
-        self._current: Any = ray.put(self._server_ready())
+        initial = self._server_ready()
+        most = most_per_call(initial.model.nbytes, config.server.concurrency)
+        self._pool = ClientPool(lane, config, data, most)
+        self._steps = ServerSteps(lane, most)
+        self._current = Stored(Batch(ray.put([initial])), 0)
         self._arrivals = 0
-        self._settled_arrivals = 0
-        self._bases: BaseModels[Any] = BaseModels()
-        self._steps: deque[_Step] = deque()
-        self._steps_submitted = 0
-        self._outcomes: dict[int, Any] = {}
+        self._turned = time.monotonic()
+        self._bases: BaseModels[Stored] = BaseModels()
         # Not a method of this executor: whoever keeps it must not keep the models that this one refers to.
         self._replacement = partial(_with_new_server, lane, config, data)
-        self.look_ahead = 2 * len(lane.clients) + 2
 
     # --- the protocol -------------------------------------------------------------------------------------------
+
+    @property
+    def look_ahead(self) -> int:
+        """More when steps are cheap; an interruption waits for those that are under way."""
+        return 2 * len(self._lane.clients) + 4 * self._steps.most
 
     def submit(self, task: ClientTask) -> None:
         self._bases.hold(task.base_arrivals, self._current)
         self._pool.train(task, self._current)
 
     def apply(self, task: ClientTask) -> Pending[AppliedUpdate | RejectedUpdate]:
-        while task.job not in self._pool.updates:
+        while task.job not in self._pool.updates and self._steps.error is None:
             self._turn(wait=True)
+        if (
+            self._steps.error is not None
+        ):  # the loop meets it in its place, after the records of what came before
+            return _Never()
         update = self._pool.updates.pop(task.job)
-        base = self._bases[task.base_arrivals]
-        call = self._lane.server.apply.options(num_returns=2)
-        self._current, outcome = call.remote(base, update, self._arrivals)
+        number, self._current = self._steps.take(self._bases[task.base_arrivals], update, self._arrivals)
         self._bases.release(task.base_arrivals)
         self._arrivals += 1
-        awaited: _Awaited[AppliedUpdate | RejectedUpdate] = self._next_step(outcome)
-        self._turn(wait=False)
-        return awaited
+        if time.monotonic() > self._turned + TURN_SECONDS:
+            self._turn(wait=False)
+        return _Awaited(self, self._steps.outcomes, number)
 
     def end_cohort(self) -> Pending[CohortEnd]:
-        self._current, ended = self._lane.server.end_cohort.options(num_returns=2).remote()
-        return self._next_step(ended)
+        number, self._current = self._steps.end_cohort(self._arrivals)
+        return _Awaited(self, self._steps.outcomes, number)
 
     def evaluate(self) -> Pending[Evaluation]:
         self._pool.evaluate(self._arrivals, self._current)
         return _Awaited(self, self._pool.evaluations, self._arrivals)
 
     def capture(self) -> tuple[ServerCapture, dict[int, ModelSnapshot]]:
+        self._steps.send()
         server = self._lane.server.capture.remote()
-        bases = {key: self._fetched(base) for key, base in self._bases.held().items()}
+        bases = {key: self._model(base) for key, base in self._bases.held().items()}
         return self._fetched(server), bases
 
     def restore(
         self, server: ServerCapture, arrivals: int, bases: dict[int, ModelSnapshot], tasks: list[ClientTask]
     ) -> None:
-        self._current = self._lane.server.restore.remote(server)
-        self._fetched(self._current)
-        self._arrivals = self._settled_arrivals = arrivals
-        references = {key: ray.put(snapshot) for key, snapshot in bases.items()}
+        restored = self._lane.server.restore.remote(server)
+        self._fetched(restored)
+        self._current = Stored(Batch(restored), 0)
+        self._arrivals = self._steps.settled = arrivals
+        stored = {key: Stored(Batch(ray.put([snapshot])), 0) for key, snapshot in bases.items()}
         for task in tasks:
-            base = references[task.base_arrivals]
+            base = stored[task.base_arrivals]
             self._bases.hold(task.base_arrivals, base)
             self._pool.train(task, base)
 
     def current_model(self) -> ModelSnapshot:
-        snapshot: ModelSnapshot = self._fetched(self._current)
-        return snapshot
+        self._steps.send()
+        return self._model(self._current)
 
     # --- taking turns with Ray ----------------------------------------------------------------------------------
 
-    def _next_step(self, outcome: Any) -> _Awaited[Any]:
-        """Steps have numbers of their own: cohorts of which nothing arrives end at the same number of arrivals."""
-        self._steps_submitted += 1
-        self._steps.append(_Step(self._steps_submitted, self._arrivals, outcome))
-        return _Awaited(self, self._outcomes, self._steps_submitted)
-
     def _turn(self, *, wait: bool) -> None:
         """Hand out work, then collect what has finished; `wait` = until something has."""
-        self._pool.hand_out(self._settled_arrivals)
-        watched = [*self._pool.under_way, *(step.outcome for step in islice(self._steps, 1))]
+        self._steps.send()
+        self._pool.hand_out(self._steps.settled)
+        watched = [*self._pool.under_way, *self._steps.under_way]
         if not watched:
             raise RuntimeError("nothing is under way, yet a result is awaited")
         try:
-            self._pool.collect(done_of(watched, wait=wait))
+            done = done_of(watched, wait=wait)
+            self._pool.collect(done)
+            while self._steps.under_way and done_of(self._steps.under_way, wait=False):
+                self._steps.collect()
+                self._pool.moved_on()
         except LostError as lost:
             raise ServerLostError(str(lost), self._replacement) from None
-        while self._steps and done_of([self._steps[0].outcome], wait=False):
-            step = self._steps.popleft()
-            self._outcomes[step.number] = self._fetched(step.outcome)
-            self._settled_arrivals = step.arrivals
-            self._pool.moved_on()
-        self._pool.hand_out(self._settled_arrivals)
+        self._pool.hand_out(self._steps.settled)
+        self._turned = time.monotonic()
+
+    def _model(self, stored: Stored) -> ModelSnapshot:
+        batch: list[ModelSnapshot] = self._fetched(stored.batch.reference)
+        return batch[stored.row]
 
     def _server_ready(self) -> ModelSnapshot:
         """The initial model, once the server actor has taken on the experiment; one that dies is replaced."""
@@ -167,32 +178,31 @@ def _with_new_server(lane: Lane, config: ExperimentConfig, data: ray.ObjectRef[F
     return RayExecutor(lane, config, data)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """A server step under way."""
+class _Never:
+    """What comes after the step that ended the run."""
 
-    number: int
-    """1, 2, 3, ... in the order of submission."""
-    arrivals: int
-    """Uploads taken once it is done."""
-    outcome: Any
-    """Reference to what happened."""
+    def ready(self) -> bool:
+        return False
+
+    def result(self) -> NoReturn:
+        raise RuntimeError("waited for a step after the last one")
 
 
 @dataclass(frozen=True)
 class _Awaited(Generic[T]):
-    """A value that appears in `values` under `key` while the executor takes turns."""
+    """A value that appears in `values` under `key` while the executor takes turns; an error there is raised."""
 
     executor: RayExecutor
-    values: dict[int, T]
+    values: dict[int, Any]
     key: int
 
     def ready(self) -> bool:
-        if self.key not in self.values:
-            self.executor._turn(wait=False)
         return self.key in self.values
 
     def result(self) -> T:
         while self.key not in self.values:
             self.executor._turn(wait=True)
-        return self.values.pop(self.key)
+        value: T | UserError = self.values.pop(self.key)
+        if isinstance(value, UserError):
+            raise value
+        return value

@@ -65,8 +65,9 @@ class Executor(Protocol):
     current model. Every call, and every value that is awaited, may raise `ServerLostError`.
     """
 
-    look_ahead: int
-    """Server steps that may be under way before the loop waits for the oldest."""
+    @property
+    def look_ahead(self) -> int:
+        """Server steps that may be under way before the loop waits for the oldest."""
 
     def submit(self, task: ClientTask) -> None:
         """Take a task dispatched from the current server model; it may be trained at once."""

@@ -58,6 +58,8 @@ class _Run:
     events: int = 0
     evaluated: int | None = None
     """Arrivals before the latest evaluation."""
+    evaluating: int = 0
+    """Evaluations under way."""
     under_way: deque[_Step] = field(default_factory=deque)
 
 
@@ -99,8 +101,8 @@ def simulate(
         _submit(event.dispatched, executor, run)
         if _evaluation_due(config, timeline, dispatch):
             _evaluate(timeline, executor, run)
-        wait_for_all = config.stop.target_accuracy is not None
-        yield from _settled(run, 0 if wait_for_all else executor.look_ahead)
+        decisive = config.stop.target_accuracy is not None and run.evaluating
+        yield from _settled(run, 0 if decisive else executor.look_ahead)
         if isinstance(event, Arrival) and snapshot_due(timeline.arrivals):
             yield from _settled(run, 0)
             yield _snapshot(timeline, executor, run)
@@ -158,6 +160,7 @@ def _evaluate(timeline: Timeline, executor: Executor, run: _Run) -> None:
     """Once per number of arrivals: between two of them the model stays the same."""
     if run.evaluated != timeline.arrivals:
         run.evaluated = timeline.arrivals
+        run.evaluating += 1
         run.under_way.append(_Step(timeline.arrivals, timeline.now, None, executor.evaluate()))
 
 
@@ -168,6 +171,7 @@ def _settled(run: _Run, allowed: int) -> Iterator[Record]:
         outcome = step.outcome.result()
         match outcome:
             case Evaluation():
+                run.evaluating -= 1
                 run.validation.append(outcome.validation_accuracy)
                 yield EvaluationRecord(step.arrivals, step.virtual_time, run.version, outcome)
             case CohortEnd():

@@ -6,11 +6,12 @@ import dataclasses
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fedrevive.algorithms import STATE_TYPES
 from fedrevive.algorithms.server_algorithm import ServerAlgorithm
 from fedrevive.core.gate import Gate, GateMemory
-from fedrevive.core.messages import ClientUpdate, ModelSnapshot
+from fedrevive.core.messages import ClientUpdate, FloatVector, ModelSnapshot
 from fedrevive.core.state_tree import decode, encode
 from fedrevive.core.stopwatch import Stopwatch
 from fedrevive.settings.errors import ExitCode, UserError
@@ -26,14 +27,13 @@ class Server:
         self._device = device
         self._state = algorithm.init()
         self._seen = GateMemory()
+        self._copied: tuple[Tensor, FloatVector] | None = None
 
     def snapshot(self) -> ModelSnapshot:
-        """The current model as clients receive it."""
-        return ModelSnapshot(
-            self._state.version,
-            self._state.model.to("cpu", copy=True).numpy(),
-            self._algorithm.local_steps(self._state),
-        )
+        """The current model as clients receive it; its values are copied once, however often it is asked for."""
+        if self._copied is None or self._copied[0] is not self._state.model:
+            self._copied = self._state.model, self._state.model.to("cpu", copy=True).numpy()
+        return ModelSnapshot(self._state.version, self._copied[1], self._algorithm.local_steps(self._state))
 
     def apply(
         self, base: ModelSnapshot, update: ClientUpdate, taken: int
