@@ -55,6 +55,12 @@ VARIANTS: dict[str, list[str]] = {
         "algorithm.augmentation=crop_flip",
         "algorithm.beta.family=running_quantile",
     ],
+    "fedrevive-remembered": [
+        *REVIVE,
+        "algorithm.remember_answers=true",
+        "algorithm.pool_capacity=150",
+        "algorithm.teacher_capacity=3",
+    ],
     "fedrevive-stepped": [
         *REVIVE,
         "algorithm.distill_from=stepped",

@@ -72,9 +72,10 @@ def test_agreement_equals_the_slow_form() -> None:
         named = {int(model.module(sample[None]).argmax()) for model in models}
         agreed += len(named) == 1
     assert 0 < agreed < 10, "the case must hold both"
-    assert teacher_agreement(models, inputs) == agreed / 10
-    assert teacher_agreement([models[0]] * 2, inputs) == 1.0
-    assert teacher_agreement(models[:1], inputs) is None
+    answers = [model.module(inputs[::3]) for model in models]
+    assert teacher_agreement(answers) == agreed / 10
+    assert teacher_agreement([answers[0]] * 2) == 1.0
+    assert teacher_agreement(answers[:1]) is None
 
 
 def test_ensemble_accuracy_equals_the_slow_form_while_teachers_come_and_go() -> None:

@@ -13,6 +13,7 @@ from fedrevive.core.augmentation import build_augmentation
 from fedrevive.core.distillation import DistillationSetup, Distilled, distill, distillation_loss
 from fedrevive.core.loss_guard import LossGuard
 from fedrevive.core.model_state import FlatModel
+from fedrevive.core.remembered_answers import completed
 from fedrevive.core.synthetic_pool import (
     SyntheticPool,
     appended,
@@ -236,3 +237,17 @@ def test_augmentation_reaches_teacher_and_student_alike() -> None:
     twin = model(1)
     done = run(settings, twin, teachers(seeds=(1,)))
     assert done.loss == pytest.approx(0.0, abs=1e-6)
+
+
+def test_remembered_answers_teach_the_same() -> None:
+    settings, asked = FedReviveSettings(distill_lr=0.01), teachers("batch")
+    plain = build_augmentation("none", INFO.mean, INFO.std, CPU)
+    answers, _ = completed((), asked.models, pool().images, lambda images: plain(images, random(0)))
+    first, second = model(7), model(7)
+    expected, found = run(settings, first, asked), run(settings, second, replace(asked, answers=answers))
+    assert expected is not None
+    assert found is not None
+    torch.testing.assert_close(found.delta, expected.delta, rtol=0, atol=1e-5)
+    assert float(expected.delta.abs().max()) > 0.01
+    assert found.agreement == expected.agreement
+    assert found.loss == pytest.approx(expected.loss, abs=1e-5)

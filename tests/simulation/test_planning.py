@@ -72,6 +72,7 @@ def ran(overrides):
         ["algorithm.distill_from=stepped", "server.updates_per_version=3"],
         ["algorithm.freeze_versions=0", "algorithm.warmup_versions=0"],
         ["algorithm.distill_steps=0"],
+        ["algorithm.remember_answers=true", "algorithm.pool_capacity=100", "algorithm.teacher_capacity=3"],
         ["algorithm.reviver.kind=teacher_mean"],
         ["algorithm.reviver.kind=server_ema"],
         ["algorithm.beta.family=stepwise"],

@@ -36,6 +36,7 @@ from fedrevive.algorithms.fedrevive_phases import (
     admit,
     distilled,
     prepared,
+    remembered,
     true_proportions,
 )
 from fedrevive.algorithms.server_algorithm import ServerAlgorithm, ServerContext, ServerState
@@ -79,7 +80,7 @@ def build(config: ExperimentConfig, context: ServerContext) -> ServerAlgorithm:
     def initial_memory() -> FedReviveMemory:
         pool = empty_pool(context.input_shape, context.device)
         log = empty_log(context.classes, context.device)
-        return FedReviveMemory((), (), log, generator, pool, {}, NEVER)
+        return FedReviveMemory((), (), (), log, generator, pool, {}, NEVER)
 
     return aggregating(config, context, partial(contribution, workshop), initial_memory)
 
@@ -96,6 +97,8 @@ def forked(
         observed=rule.remembered(staleness),
         teachers=state.memory.teachers[: settings.teacher_capacity],
     )
+    if isinstance(memory, FedReviveMemory):
+        memory = replace(memory, answers=memory.answers[: settings.teacher_capacity])
     if isinstance(memory, FedReviveMemory) and memory.generated_version == NEVER:
         memory = replace(memory, generator=_initial_generator(settings, context))
     return replace(state, memory=memory)
@@ -113,12 +116,14 @@ def contribution(workshop: Workshop, state: ServerState, upload: Upload) -> Cont
     beta, observed = workshop.beta.evaluate(state.memory.observed, upload.info.staleness)
     memory, ensemble, probed = admit(workshop, state, replace(state.memory, observed=observed), upload)
     guard = LossGuard(memory.loss_windows, settings.loss_guard)
-    made, learnt = None, None
+    made, learnt, asked = None, None, None
     adversarial = gate.adversarial(state.version) and settings.weights.adversarial > 0
     if gate.revives(beta) and gate.synthesises(state.version, memory.generated_version):
         memory, made = add_to_pool(workshop, state, memory, ensemble, guard, adversarial)
     distils = gate.revives(beta) and gate.distils(state.version) and gate.completes(state.pending)
     distils = distils and (len(memory.pool) > 0 or settings.distill_steps == 0)
+    if distils and settings.distill_steps > 0:
+        memory, ensemble, asked = remembered(workshop, memory, ensemble)
     if distils:
         learnt = distilled(workshop, _start(workshop, state, upload), state, memory, ensemble, guard)
     work = ArrivalWork(
@@ -127,6 +132,7 @@ def contribution(workshop: Workshop, state: ServerState, upload: Upload) -> Cont
         synthesised=made is not None,
         adversarial=adversarial,
         distilled=distils,
+        asked=asked,
     )
     delta, info = _mixed(workshop, upload, learnt, beta)
     info = _described(info, made)

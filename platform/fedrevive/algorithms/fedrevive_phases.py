@@ -17,6 +17,7 @@ from fedrevive.core.generator import GeneratorState, build_generator
 from fedrevive.core.loss_guard import LossGuard, LossWindows
 from fedrevive.core.model_state import FlatModel
 from fedrevive.core.probe_log import ProbeIndex, ProbeLog
+from fedrevive.core.remembered_answers import after_admission, after_dropping, completed
 from fedrevive.core.schedules import Gates, gates
 from fedrevive.core.seeds import Purpose, torch_generator
 from fedrevive.core.synthesis import Round, SynthesisSetup, label_shares, synthesise
@@ -24,6 +25,7 @@ from fedrevive.core.synthetic_pool import SyntheticPool, appended, noise_samples
 from fedrevive.core.teachers import (
     PROBED_UPLOADS,
     Ensemble,
+    RememberedAnswers,
     Teacher,
     TeacherBuffer,
     TeacherModels,
@@ -46,6 +48,8 @@ class FedReviveMemory:
     observed: Observed
     """Staleness of earlier uploads, for a beta that follows it."""
     teachers: TeacherBuffer
+    answers: RememberedAnswers
+    """Of the teachers, in their order; () unless they are remembered."""
     proportions: ProbeLog
     """Of the clients that were probed."""
     generator: GeneratorState | None
@@ -134,7 +138,8 @@ def admit(
         memory.teachers, Teacher(upload.client_id, upload.job, model), settings.teacher_capacity
     )
     models = workshop.teacher_models.load(teachers)
-    memory, log = replace(memory, teachers=teachers), memory.proportions
+    answers = after_admission(memory.answers, settings.teacher_capacity)
+    memory, log = replace(memory, teachers=teachers, answers=answers), memory.proportions
     uploads = workshop.probes.uploads(log, upload.client_id)
     probed = settings.proportions == "proxy" and uploads < PROBED_UPLOADS
     if probed:
@@ -168,10 +173,27 @@ def add_to_pool(
         images, labels = done.images, done.labels
     else:
         images, labels = _control_samples(workshop, label_shares(settings, ensemble), random)
-    pool = memory.pool
+    pool, answers = memory.pool, memory.answers
     if images is not None:
+        answers = after_dropping(answers, max(0, len(pool) + len(labels) - settings.pool_capacity))
         pool = appended(pool, images, labels, settings.pool_capacity)
-    return replace(memory, pool=pool, generated_version=state.version), done
+    return replace(memory, pool=pool, answers=answers, generated_version=state.version), done
+
+
+def remembered(
+    workshop: Workshop, memory: FedReviveMemory, ensemble: Ensemble
+) -> tuple[FedReviveMemory, Ensemble, int | None]:
+    """Have the teachers answer what they have not yet; the third value counts the samples asked, None if all are."""
+    if not workshop.settings.remember_answers:
+        return memory, ensemble, None
+    undrawn = torch.Generator(workshop.context.device)  # nothing is augmented here, so nothing is drawn
+    answers, asked = completed(
+        memory.answers,
+        ensemble.models,
+        memory.pool.images,
+        lambda images: workshop.distillation.augment(images, undrawn),
+    )
+    return replace(memory, answers=answers), replace(ensemble, answers=answers), asked
 
 
 def distilled(

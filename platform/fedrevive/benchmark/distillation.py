@@ -20,11 +20,12 @@ from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.fedrevive import FedReviveSettings
 
 PER_ARRIVAL = "CPU-ms/arrival"
+SMALL_POOL = 256
 
 
 def kd(bench: Bench) -> list[Row]:
     """B8 with the small CNN."""
-    return _shares(bench, SMALL_CNN, bench.sizes.distilled_arrivals)
+    return [*_shares(bench, SMALL_CNN, bench.sizes.distilled_arrivals), _remembered(bench)]
 
 
 def kd_large(bench: Bench) -> list[Row]:
@@ -51,6 +52,21 @@ def _shares(bench: Bench, network: tuple[str, ...], count: int) -> list[Row]:
         share("share_remaining", rest, whole),
         row("arrivals_per_second", "arrivals/s", [1e3 / sample.wall_ms for sample in taken["arrival"]]),
     ]
+
+
+def _remembered(bench: Bench) -> Row:
+    """Teachers whose answers are remembered (ours) beside teachers that are asked, over a pool of 256."""
+    count, steps = bench.sizes.distilled_arrivals, bench.sizes.distill_steps
+    forms = {
+        form: DistillingServer(distilling(SMALL_CNN, SMALL_POOL, steps, f"algorithm.remember_answers={form}"))
+        for form in ("true", "false")
+    }
+    cases = {form: partial(arrivals.sample, count) for form, arrivals in forms.items()}
+    for case in cases.values():
+        case()
+    taken = interleaved(cases, bench.sizes.repetitions)
+    cpu = {form: [sample.cpu_ms for sample in samples] for form, samples in taken.items()}
+    return row("remembered", PER_ARRIVAL, cpu["true"], cpu["false"], checksum=taken["true"][0].checksum)
 
 
 def share(metric: str, part: list[float], whole: list[float]) -> Row:

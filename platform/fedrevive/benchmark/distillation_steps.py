@@ -70,7 +70,7 @@ class DistillationSteps:
             self._ask_at_once,
             self._train,
             self._optimise,
-            lambda: teacher_agreement(self._models, self._inputs[0]),
+            self._agree,
         )
         return dict(zip(STEPS, found, strict=True))
 
@@ -139,6 +139,11 @@ class DistillationSteps:
                 self._student.module(inputs), answers, self._settings.distill_temperature
             )
             loss.backward()  # type: ignore[no-untyped-call]
+
+    @torch.inference_mode()
+    def _agree(self) -> None:
+        asked = self._inputs[0][:: len(self._models)]
+        teacher_agreement([model.module(asked) for model in self._models])
 
     def _optimise(self) -> None:
         settings, student = self._settings, self._student

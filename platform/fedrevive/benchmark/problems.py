@@ -58,7 +58,7 @@ def simulated(network: tuple[str, ...], size: SimulationSize, steps: int, *more:
     )
 
 
-def distilling(network: tuple[str, ...], pool_samples: int, steps: int) -> ExperimentConfig:
+def distilling(network: tuple[str, ...], pool_samples: int, steps: int, *more: str) -> ExperimentConfig:
     """FedRevive with the published constants; it distils as soon as the version exceeds `TEACHERS`.
 
     The pool is filled once, with noise images: what they show does not change what they cost.
@@ -67,6 +67,7 @@ def distilling(network: tuple[str, ...], pool_samples: int, steps: int) -> Exper
         network: task and model.
         pool_samples: images in the pool.
         steps: K_KD.
+        more: further overrides.
     """
     return load(
         None,
@@ -91,6 +92,7 @@ def distilling(network: tuple[str, ...], pool_samples: int, steps: int) -> Exper
             "algorithm.loss_guard=false",
             "compute.device=cpu",
             *_QUIET,
+            *more,
         ],
     )
 

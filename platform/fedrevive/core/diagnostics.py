@@ -33,19 +33,15 @@ def mean_correlation(estimated: Tensor, true: Tensor) -> float | None:
     return float(((left * right).sum(dim=1)[varied] / scale[varied]).mean())
 
 
-@torch.inference_mode()
-def teacher_agreement(models: Sequence[FlatModel], inputs: Tensor) -> float | None:
+def teacher_agreement(answers: Sequence[Tensor]) -> float | None:
     """Share of samples on which all teachers name one class; None with less than two teachers.
 
     Args:
-        models: c frozen teachers in eval mode.
-        inputs: the samples of one step, [c*b, C, H, W], teacher by teacher; every c-th is asked, b in all: asking
-            everybody about everything would cost as much as distilling.
+        answers: logits [b, classes] of each teacher, all for the same samples.
     """
-    if len(models) < 2:
+    if len(answers) < 2:
         return None
-    asked = inputs[:: len(models)]
-    named = torch.stack([model.module(asked).argmax(dim=1) for model in models])  # [c, b]
+    named = torch.stack([logits.argmax(dim=1) for logits in answers])  # [c, b]
     return float((named == named[0]).all(dim=0).double().mean())
 
 

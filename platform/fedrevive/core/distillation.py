@@ -82,9 +82,9 @@ def distill(
     step = _optimiser(settings, student)
     losses: list[Tensor] = []
     agreement: float | None = None
-    for number, (inputs, answers) in enumerate(_steps(setup, ensemble, pool, random)):
+    for number, (inputs, answers, positions) in enumerate(_steps(setup, ensemble, pool, random)):
         if number == 0:
-            agreement = teacher_agreement(ensemble.models, inputs)
+            agreement = _agreement(ensemble, inputs, positions)
         loss = distillation_loss(student.module(inputs), answers, settings.distill_temperature)
         student.gradient.zero_()
         if guard.accepts("distillation", loss):
@@ -112,10 +112,19 @@ def _set_to_train(student: FlatModel) -> None:
             layer.eval()  # same output; recording statistics that are thrown away costs a fifth of a step
 
 
+def _agreement(ensemble: Ensemble, inputs: Tensor, positions: Tensor) -> float | None:
+    """Over every c-th of a step's samples: asking everybody about everything would cost as much as distilling."""
+    teachers = len(ensemble.models)
+    if ensemble.answers:
+        return teacher_agreement([logits[positions[::teachers]] for logits in ensemble.answers])
+    with torch.inference_mode():
+        return teacher_agreement([model.module(inputs[::teachers]) for model in ensemble.models])
+
+
 def _steps(
     setup: DistillationSetup, ensemble: Ensemble, pool: SyntheticPool, random: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs [c*b, C, H, W] and teacher logits [c*b, classes] of each step, teacher by teacher."""
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Inputs [c*b, C, H, W], teacher logits [c*b, classes] and places in the pool [c*b] of each step, by teacher."""
     settings = setup.settings
     teachers, steps, batch = len(ensemble.models), settings.distill_steps, settings.distill_batch
     if ensemble.class_weights:
@@ -128,11 +137,16 @@ def _steps(
         positions = drawn[:, start : start + block]  # [c, s, b]
         images = setup.augment(pool.images[positions.flatten()], random)
         images = images.view(*positions.shape, *images.shape[1:])  # [c, s, b, C, H, W]
-        with torch.inference_mode():
-            answers = [
-                model.module(own.flatten(0, 1)) for model, own in zip(ensemble.models, images, strict=True)
-            ]
-        logits = torch.stack(answers).view(*positions.shape, -1)  # [c, s, b, classes]
+        logits = _answers(ensemble, images, positions)
         for step in range(positions.shape[1]):
             inputs = images[:, step].flatten(0, 1).contiguous(memory_format=torch.channels_last)
-            yield inputs, logits[:, step].flatten(0, 1)
+            yield inputs, logits[:, step].flatten(0, 1), positions[:, step].flatten()
+
+
+def _answers(ensemble: Ensemble, images: Tensor, positions: Tensor) -> Tensor:
+    """What each teacher says to its own samples [c, s, b, classes]: remembered, or asked in one pass per teacher."""
+    if ensemble.answers:
+        return torch.stack([logits[own] for logits, own in zip(ensemble.answers, positions, strict=True)])
+    with torch.inference_mode():
+        asked = [model.module(own.flatten(0, 1)) for model, own in zip(ensemble.models, images, strict=True)]
+    return torch.stack(asked).view(*positions.shape, -1)

@@ -78,6 +78,7 @@ FEDREVIVE: dict[str, Phase] = {
     "distill_temperature": "distillation",
     "augmentation": "teachers",
     "distill_augmentation": "distillation",
+    "remember_answers": "distillation",
     "loss_guard": "teachers",
     "diagnostics": "teachers",
 }

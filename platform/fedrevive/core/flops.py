@@ -25,6 +25,8 @@ class ArrivalWork:
     adversarial: bool
     """Synthesis ran the student too."""
     distilled: bool
+    asked: int | None = None
+    """Samples all teachers together were asked for, where answers are remembered; None = as many as are drawn."""
 
 
 def generator_flops(settings: FedReviveSettings, input_shape: tuple[int, int, int]) -> int:
@@ -39,9 +41,18 @@ def generator_flops(settings: FedReviveSettings, input_shape: tuple[int, int, in
     return 2 * (linear + first + second + last)
 
 
-def distillation_forwards(settings: FedReviveSettings | DdFedReviveSettings, teachers: int) -> int:
-    """K_KD steps in forward passes of one sample: the teacher's, the student's forward and backward."""
-    return settings.distill_steps * settings.distill_batch * teachers * (1 + 3)
+def distillation_forwards(
+    settings: FedReviveSettings | DdFedReviveSettings, teachers: int, asked: int | None = None
+) -> int:
+    """K_KD steps in forward passes of one sample: the teachers', the student's forward and backward.
+
+    Args:
+        settings: steps and batches.
+        teachers: |C|.
+        asked: samples the teachers were asked for; None = all that are drawn.
+    """
+    drawn = settings.distill_steps * settings.distill_batch * teachers
+    return (drawn if asked is None else asked) + 3 * drawn
 
 
 def arrival_flops(
@@ -64,5 +75,5 @@ def arrival_flops(
         forwards += samples * (2 * work.teachers + (2 if work.adversarial else 0))
         total += 3.0 * samples * generator_flops(settings, input_shape)
     if work.distilled:
-        forwards += distillation_forwards(settings, work.teachers)
+        forwards += distillation_forwards(settings, work.teachers, work.asked)
     return total + float(forwards) * forward_flops

@@ -29,6 +29,11 @@ TeacherBuffer = tuple[Teacher, ...]
 """C: newest first, at most c."""
 
 
+RememberedAnswers = tuple[Tensor, ...]
+"""Logits [m, classes] of the newest teachers for the m oldest samples of the pool, m of each teacher's own; those of
+teachers beyond its length, and of samples beyond m, are not known yet."""
+
+
 def pushed(teachers: TeacherBuffer, teacher: Teacher, capacity: int) -> TeacherBuffer:
     """The buffer with `teacher` in front; the oldest falls out beyond `capacity`."""
     return (teacher, *teachers)[:capacity]
@@ -76,6 +81,8 @@ class Ensemble:
     """[c, classes], rows sum to 1."""
     class_weights: bool = True
     """Whether a teacher counts, and is asked, by its proportions; False: all alike (control)."""
+    answers: RememberedAnswers = ()
+    """Of every teacher for the whole pool, [n, classes] each; () = teachers are asked."""
 
     def label_weights(self) -> Tensor:
         """w_k(y), [c, classes]."""

@@ -147,6 +147,8 @@ class FedReviveSettings(Section):
     """Augmentation of pseudo-samples in synthesis; crop_flip = reflect-pad 4, random crop, horizontal flip. Published example: crop_flip on CIFAR, none on FEMNIST."""
     distill_augmentation: Literal["same", "none", "crop_flip"] = "same"
     """Augmentation in distillation; same = as in synthesis. Published example: the same."""
+    remember_answers: bool = False
+    """Each teacher answers once for each pool sample, in pool order, instead of for every batch: cheaper where the pool is small, equal within 1e-5. Needs distill_augmentation none and pool_capacity <= distill_steps * distill_batch * c. Ours."""
     loss_guard: bool = True
     """Drop a loss term that is not finite or above 3x the mean of its last 20 values. Published example: on."""
     diagnostics: bool = False
@@ -162,4 +164,21 @@ class FedReviveSettings(Section):
             raise ValueError(
                 f"teachers=random_weights does not fit reviver.kind={self.reviver.kind}, which asks no teacher; use recent"
             )
+        if self.remember_answers:
+            self._require_rememberable()
         return self
+
+    def _require_rememberable(self) -> None:
+        later = self.augmentation if self.distill_augmentation == "same" else self.distill_augmentation
+        if later != "none":
+            raise ValueError(
+                f"remember_answers=true does not fit distill_augmentation={self.distill_augmentation}, which makes every "
+                "batch new; use distill_augmentation=none or remember_answers=false"
+            )
+        asked = self.distill_steps * self.distill_batch * self.teacher_capacity
+        if self.pool_capacity > asked:
+            raise ValueError(
+                f"remember_answers=true does not pay with pool_capacity={self.pool_capacity}: an arrival asks for "
+                f"{asked} samples (distill_steps * distill_batch * teacher_capacity); lower pool_capacity or use "
+                "remember_answers=false"
+            )

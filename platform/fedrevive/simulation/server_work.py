@@ -11,6 +11,7 @@ from collections.abc import Callable
 from fedrevive.core.beta_rule import Observed, configured_beta_rule
 from fedrevive.core.flops import ArrivalWork, arrival_flops, distillation_forwards
 from fedrevive.core.messages import ClientTask
+from fedrevive.core.remembered_answers import PlannedAnswers
 from fedrevive.core.schedules import gates, warmup_versions
 from fedrevive.core.teachers import PROBED_UPLOADS
 from fedrevive.settings import ExperimentConfig
@@ -45,6 +46,9 @@ class PlannedWork:
                 concurrency=self._concurrency,
                 updates_per_version=self._updates_per_version,
             )
+            if self._algorithm.remember_answers:
+                capacity = self._algorithm.pool_capacity
+                self._answers = PlannedAnswers(self._algorithm.teacher_capacity, capacity)
         self._uploads: dict[int, int] = {}
         self._observed: Observed = ()
         self._arrivals = 0
@@ -91,13 +95,23 @@ class PlannedWork:
         uploads = self._uploads.get(client, 0)
         self._uploads[client] = uploads + 1
         self._arrivals += 1
+        distilled = distils and (self._pooled or settings.distill_steps == 0)
         return ArrivalWork(
             teachers=min(self._arrivals, settings.teacher_capacity),
             probed=settings.proportions == "proxy" and uploads < PROBED_UPLOADS,
             synthesised=adds and settings.pool == "generator",
             adversarial=gate.adversarial(version) and settings.weights.adversarial > 0,
-            distilled=distils and (self._pooled or settings.distill_steps == 0),
+            distilled=distilled,
+            asked=self._asked(settings, adds, distilled),
         )
+
+    def _asked(self, settings: FedReviveSettings, adds: bool, distilled: bool) -> int | None:
+        if not settings.remember_answers:
+            return None
+        self._answers.admitted()
+        if adds:
+            self._answers.appended(settings.synthesis_batch)
+        return self._answers.completed() if distilled and settings.distill_steps > 0 else None
 
 
 ServerCost = Callable[[int, ClientTask], int]
