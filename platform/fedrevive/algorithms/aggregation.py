@@ -42,8 +42,8 @@ class Upload:
     job: int
     model: Tensor
     """[P + S]."""
-    base: Tensor
-    """[P], parameters the client started from."""
+    base: ModelSnapshot
+    """What the client started from."""
     delta: Tensor
     """[P], client_delta."""
     info: StepInfo
@@ -151,8 +151,8 @@ def accepted(state: ServerState, base: ModelSnapshot, update: ClientUpdate, cont
             )
     count = context.spec.parameter_count
     model = torch.tensor(update.model, device=context.device)
-    start = torch.tensor(base.model[:count], device=context.device)
-    delta = model[:count] - start
+    delta = torch.tensor(base.model[:count], device=context.device)
+    torch.sub(model[:count], delta, out=delta)
     info = StepInfo(
         base_version=base.version,
         server_version=state.version,
@@ -160,7 +160,7 @@ def accepted(state: ServerState, base: ModelSnapshot, update: ClientUpdate, cont
         staleness=staleness,
         client_delta_norm=float(torch.linalg.vector_norm(delta)),
     )
-    return Upload(update.client_id, update.job, model, start, delta, info)
+    return Upload(update.client_id, update.job, model, base, delta, info)
 
 
 def _collected(
@@ -192,16 +192,19 @@ def _new_version(
 ) -> ServerState:
     assert state.delta_sum is not None, "a version needs at least one contribution"
     count = context.spec.parameter_count
-    step = rule(state, state.delta_sum / state.pending)
-    parameters = state.model[:count] + server_lr * step.direction
+    mean = state.delta_sum if state.pending == 1 else state.delta_sum / state.pending
+    step = rule(state, mean)
+    # Written where it stays: on a CPU a large model costs as much as it is read and written.
+    model = torch.empty_like(state.model)
+    torch.mul(step.direction, server_lr, out=model[:count]).add_(state.model[:count])
     if state.buffer_sum is None:
-        buffers = context.initial_model[count:]
+        model[count:] = context.initial_model[count:]
     else:
-        buffers = _convex(state.model[count:], state.buffer_sum / state.pending, step.buffer_share)
+        model[count:] = _convex(state.model[count:], state.buffer_sum / state.pending, step.buffer_share)
     return replace(
         state,
         version=state.version + 1,
-        model=torch.cat([parameters, buffers]),
+        model=model,
         delta_sum=None,
         buffer_sum=None,
         pending=0,

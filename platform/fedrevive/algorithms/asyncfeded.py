@@ -45,7 +45,8 @@ def build(config: ExperimentConfig, context: ServerContext) -> ServerAlgorithm:
     count = context.spec.parameter_count
 
     def contribution(state: ServerState, upload: Upload) -> Contribution:
-        moved = float(torch.linalg.vector_norm(state.model[:count] - upload.base))
+        start = torch.tensor(upload.base.model[:count], device=context.device)
+        moved = float(torch.linalg.vector_norm(state.model[:count] - start))
         own = upload.info.client_delta_norm
         if own == 0:
             return Contribution(upload.delta, replace(upload.info, staleness_weight=0.0), state.memory, 0.0)

@@ -27,7 +27,7 @@ def build(config: ExperimentConfig, context: ServerContext) -> ServerAlgorithm:
     def contribution(state: ServerState, upload: Upload) -> Contribution:
         share = weight(upload.info.staleness)
         return Contribution(
-            delta=share * (upload.model[:count] - state.model[:count]),
+            delta=(upload.model[:count] - state.model[:count]).mul_(share),
             info=replace(upload.info, staleness_weight=share),
             buffer_share=share,
         )
