@@ -42,7 +42,7 @@ BASES = {
     "server_ema": {**SMALL, "reviver.kind": "server_ema"},
     "convex": {**EAGER, "reptile.kind": "convex"},
     "noise": {**EAGER, "pool": "noise"},
-    "small-pool": {**EAGER, "pool_capacity": 20},
+    "small-pool": {**EAGER, "pool_capacity": 4},
     "quantile": {**ADAPTIVE, "beta.family": "running_quantile", "beta.window": 3, "beta.quantile": 0.8},
     "dd_fedrevive": {**COMMON, "name": "dd_fedrevive"},
     "afl_dw": {"name": "afl_dw", "warmup_versions": 5, "beta.half_staleness": 2.0},

@@ -16,7 +16,7 @@ from fedrevive.settings.fedrevive import FedReviveSettings
 from fedrevive.settings.sections import section_field
 from fedrevive.simulation.loop import simulate
 from fedrevive.simulation.planning import schedule
-from fedrevive.simulation.records import ArrivalRecord, FinalRecord, SnapshotRecord
+from fedrevive.simulation.records import ArrivalRecord, EvaluationRecord, FinalRecord, SnapshotRecord
 
 
 def test_the_variants_cover_every_algorithm_and_every_beta():
@@ -74,6 +74,37 @@ def test_a_diverged_run_stops_by_policy_on_ray_too(cluster, tmp_path):
     with pytest.raises(UserError, match="diverged") as raised:
         hashes(config, on_ray(cluster[2], config), tmp_path / "run")
     assert raised.value.exit_code == ExitCode.POLICY
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("algorithm", "seed"),
+    [("fedasync-constant", 2), ("fedasync-constant", 3), ("fedavg", 2), ("fedavg", 3)],
+)
+def test_a_diverged_run_has_the_same_records_before_its_end(algorithm, seed, cluster):
+    """Server steps share a call, and every model is to be evaluated: those before the error have to be there."""
+    faults = ["faults.nan.jobs=0.01", "faults.timeout=1.5", "server.gate.finite=false"]
+    often = ["evaluation.every_arrivals=1", "stop.arrivals=300", "client.local_steps=1", f"seed={seed}"]
+    config = experiment(algorithm, *faults, *often)
+
+    def told(executor):
+        records, known = (
+            simulate(config, dispatch_of(config.algorithm), executor, snapshot_due=lambda _: False),
+            [],
+        )
+        with pytest.raises(UserError, match="diverged") as raised:
+            known.extend(strict(record) for record in records)
+        assert raised.value.exit_code == ExitCode.POLICY
+        return known
+
+    def strict(record):
+        if isinstance(record, EvaluationRecord):
+            return record.arrivals, record.version, record.evaluation.validation_loss
+        return type(record), record.sequence, record.task
+
+    inline = told(inline_executor(config))
+    assert len(inline) > 15
+    assert told(on_ray(cluster[2], config)) == inline
 
 
 def test_adapted_local_steps_are_those_of_the_base_model():

@@ -72,7 +72,9 @@ def test_nobody_is_asked_twice() -> None:
         ("algorithm.augmentation=crop_flip", "use distill_augmentation=none"),
         ("algorithm.distill_augmentation=crop_flip", "use distill_augmentation=none"),
         ("algorithm.pool_capacity=2561", "lower pool_capacity"),
-        ("algorithm.distill_steps=0", "lower pool_capacity"),
+        ("algorithm.distill_steps=0", "asks for 119 samples a version, where 0 are drawn"),
+        ("algorithm.generate_every_versions=1 algorithm.synthesis_batch=400", "asks for 1300 samples"),
+        ("algorithm.reviver.kind=teacher_mean", "asks no teacher"),
     ],
 )
 def test_where_they_do_not_fit_they_are_refused(override, told) -> None:
@@ -83,6 +85,6 @@ def test_where_they_do_not_fit_they_are_refused(override, told) -> None:
                 "algorithm.name=fedrevive",
                 "algorithm.pool_capacity=100",
                 "algorithm.remember_answers=true",
-                override,
+                *override.split(),
             ],
         )

@@ -62,7 +62,7 @@ def test_20000_more_are_refused_in_one_line(workplace, seed):
     assert failures(outcome) == []
 
 
-def test_a_seed_is_one_list_and_reaches_every_field_and_command():
+def test_a_seed_is_one_list_and_three_reach_every_field_and_command():
     cases = malformed(seed=0, count=5_000)
     assert [str(case) for case in malformed(seed=0, count=200)] == [str(case) for case in cases[:200]]
     assert len({(case.words, case.files) for case in cases}) == 5_000
@@ -80,7 +80,8 @@ def test_a_seed_is_one_list_and_reaches_every_field_and_command():
         "config",
     ):
         assert any(command in case.words for case in cases), command
-    touched = {name for case in cases if case.family.startswith("value") for name in case.names}
+    more = [case for seed in (1, 2) for case in malformed(seed, count=5_000)]
+    touched = {name for case in cases + more if case.family.startswith("value") for name in case.names}
     assert {field.path for field in experiment_fields()} - touched == set()
 
 

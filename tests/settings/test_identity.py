@@ -14,6 +14,9 @@ from fedrevive.settings.identity import dump_yaml, run_id
 from fedrevive.settings.loading import load
 from fedrevive.settings.sections import discriminator, section_field
 
+PLAIN = {"distill_from": "current", "teachers": "recent", "teacher_capacity": 1, "remember_answers": False}
+"""Of settings that do not fit every value of the others: what fits all."""
+
 
 @st.composite
 def section_values(draw, model):
@@ -83,7 +86,7 @@ def test_a_dumped_configuration_loads_back_equal(tmp_path_factory, values):
         values["faults"]["timeout"] = 1.0
         if values["delays"]["kind"] == "uniform":
             values["delays"]["high"] = 1e6
-        for switch, plain in (("distill_from", "current"), ("teachers", "recent"), ("teacher_capacity", 1)):
+        for switch, plain in PLAIN.items():
             if switch in values["algorithm"]:
                 values["algorithm"][switch] = plain
         beta = values["algorithm"].get("beta", {})

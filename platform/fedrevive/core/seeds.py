@@ -104,7 +104,7 @@ def numpy_generator(seed: int, purpose: Purpose, client: int = 0, nth: int = 0) 
 def _first_word(seed: int, purpose: Purpose, client: int, nth: int) -> int:
     """`philox(...)[0]` for one counter: a twentieth of the time, which counts once per job."""
     key0, key1 = int(seed), int(purpose)
-    word0, word1, word2, word3 = nth, client, 0, 0
+    word0, word1, word2, word3 = int(nth), int(client), 0, 0
     for _ in range(_ROUNDS):
         product0, product1 = word0 * _MULTIPLIERS[0], word2 * _MULTIPLIERS[1]
         word0, word1 = (product1 >> 64) ^ word1 ^ key0, product1 & _WORD

@@ -38,7 +38,7 @@ class _Work:
     key: tuple[int, int, int]
     task: ClientTask | None = field(compare=False)
     arrivals: int = field(compare=False)
-    """The server model it needs: the one after so many arrivals."""
+    """Uploads before the server model it needs: names an evaluation."""
     model: Stored = field(compare=False)
     attempts: int = field(default=0, compare=False)
     """Workers it has lost since the run last moved on."""
@@ -105,13 +105,13 @@ class ClientPool:
         """References to wait for; `collect` wants those that are done."""
         return list(self._calls)
 
-    def hand_out(self, arrivals: int) -> None:
-        """Ask workers to do what needs no later server model than the one after so many arrivals."""
+    def hand_out(self, settled: int) -> None:
+        """Ask workers to do what needs no model of a server step after number `settled`."""
         held_back: list[_Work] = []
         for load in range(QUEUED_CALLS):
             for worker in range(len(self._load)):
                 if self._load[worker] == load:
-                    self._call(worker, self._next_work(arrivals, held_back, idle=load == 0))
+                    self._call(worker, self._next_work(settled, held_back, idle=load == 0))
         for work in held_back:
             self._add(work)
 
@@ -137,7 +137,7 @@ class ClientPool:
     def _add(self, work: _Work) -> None:
         heapq.heappush(self._waiting, work)
 
-    def _next_work(self, arrivals: int, held_back: list[_Work], *, idle: bool) -> list[_Work]:
+    def _next_work(self, settled: int, held_back: list[_Work], *, idle: bool) -> list[_Work]:
         """The most urgent work whose server model exists: one evaluation, or jobs for about CALL_SECONDS.
 
         A worker that still has something to do is not given less than its share: small calls cost as much as others.
@@ -148,7 +148,7 @@ class ClientPool:
         batch: list[_Work] = []
         while self._waiting and len(batch) < most:
             work = heapq.heappop(self._waiting)
-            if work.arrivals > arrivals:
+            if work.model.step > settled:
                 held_back.append(work)
             elif work.task is None and batch:
                 self._add(work)

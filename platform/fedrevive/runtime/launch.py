@@ -81,12 +81,12 @@ def _distinct(configs: Sequence[ExperimentConfig]) -> list[ExperimentConfig]:
 def store_bytes(config: ExperimentConfig, data: FederatedData) -> int:
     """Shared memory one lane needs: the data, an update and a base model per client in flight.
 
-    A base model keeps those that it shares an object with: about two when durations vary as in the published
-    schedules, measured with 16 to an object.
+    Both keep those they share an object with until the last one is used: with 16 to an object, three to seven models
+    per client in all, the wider durations are spread the more. Beyond it Ray writes objects to disk.
     """
     splits = (data.train, data.validation, data.kd, data.test)
     arrays = sum(split.images.nbytes + split.labels.nbytes for split in splits) + data.client_indices.nbytes
     model = 4 * new_model(config, "cpu").spec.size
     concurrency = config.server.concurrency
-    models = 2 * concurrency + min(2, most_per_call(model, concurrency) - 1) * concurrency + 64
+    models = 2 * concurrency + min(5, most_per_call(model, concurrency) - 1) * concurrency + 64
     return int(1.3 * arrays) + models * model + (64 << 20)

@@ -93,7 +93,7 @@ class RayExecutor:
         return _Awaited(self, self._steps.outcomes, number)
 
     def end_cohort(self) -> Pending[CohortEnd]:
-        number, self._current = self._steps.end_cohort(self._arrivals)
+        number, self._current = self._steps.end_cohort()
         return _Awaited(self, self._steps.outcomes, number)
 
     def evaluate(self) -> Pending[Evaluation]:
@@ -112,7 +112,7 @@ class RayExecutor:
         restored = self._lane.server.restore.remote(server)
         self._fetched(restored)
         self._current = Stored(Batch(restored), 0)
-        self._arrivals = self._steps.settled = arrivals
+        self._arrivals = arrivals
         stored = {key: Stored(Batch(ray.put([snapshot])), 0) for key, snapshot in bases.items()}
         for task in tasks:
             base = stored[task.base_arrivals]

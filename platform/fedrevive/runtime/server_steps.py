@@ -17,10 +17,8 @@ from fedrevive.settings.errors import UserError
 class _Waiting:
     """A step that was not sent yet: one upload, or the end of a cohort (None)."""
 
-    upload: tuple[Stored, Stored] | None
-    """The model its client started from, and the update."""
-    taken: int
-    """Uploads before."""
+    upload: tuple[Stored, Stored, int] | None
+    """The model its client started from, the update, uploads taken before."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,6 @@ class _Call:
 
     first: int
     steps: int
-    arrivals: int
-    """Uploads that were taken once they are done."""
     done: Any
     """Reference to the outcomes."""
 
@@ -49,7 +45,7 @@ class ServerSteps:
         """By number of the step; they have numbers of their own: cohorts of which nothing arrives end at the same
         number of arrivals."""
         self.settled = 0
-        """Uploads after which the model is known to exist."""
+        """Number of the latest step whose model is known to exist."""
         self.error: UserError | None = None
         """What ended the run; no step is carried out any more."""
         self._batch = Batch()
@@ -70,11 +66,11 @@ class ServerSteps:
 
     def take(self, base: Stored, update: Stored, taken: int) -> tuple[int, Stored]:
         """Take an upload: number of the step, and the model afterwards."""
-        return self._add(_Waiting((base, update), taken))
+        return self._add(_Waiting((base, update, taken)))
 
-    def end_cohort(self, taken: int) -> tuple[int, Stored]:
-        """End a cohort after so many uploads: number of the step, and the model afterwards."""
-        return self._add(_Waiting(None, taken))
+    def end_cohort(self) -> tuple[int, Stored]:
+        """End a cohort: number of the step, and the model afterwards."""
+        return self._add(_Waiting(None))
 
     def send(self) -> None:
         """Ask the server to carry out what was collected; the models it makes have references from now on."""
@@ -84,9 +80,7 @@ class ServerSteps:
         steps = [_placed(waiting, arguments) for waiting in self._waiting]
         call = self._lane.server.carry_out.options(num_returns=2)
         self._batch.reference, done = call.remote(steps, *arguments.references)
-        last = self._waiting[-1]
-        arrivals = last.taken + (last.upload is not None)
-        self._calls.append(_Call(self._added - len(steps) + 1, len(steps), arrivals, done))
+        self._calls.append(_Call(self._added - len(steps) + 1, len(steps), done))
         self._waiting, self._batch = [], Batch()
 
     def collect(self) -> None:
@@ -98,17 +92,18 @@ class ServerSteps:
         call = self._calls.popleft()
         outcomes, seconds = fetched(call.done)
         self.outcomes.update(enumerate(outcomes, start=call.first))
+        self.settled = call.first + len(outcomes) - 1
         if isinstance(outcomes[-1], UserError):
             self.error = outcomes[-1]
+            self.settled -= 1
             self._calls.clear()
             return
-        self.settled = call.arrivals
         self._seconds = 0.5 * self._seconds + 0.5 * max(1e-5, seconds / call.steps)
 
     def _add(self, waiting: _Waiting) -> tuple[int, Stored]:
         self._waiting.append(waiting)
         self._added += 1
-        made = self._added, Stored(self._batch, len(self._waiting) - 1)
+        made = self._added, Stored(self._batch, len(self._waiting) - 1, self._added)
         if len(self._waiting) >= self.most:
             self.send()
         return made
@@ -117,5 +112,5 @@ class ServerSteps:
 def _placed(waiting: _Waiting, arguments: Arguments) -> ServerStep:
     if waiting.upload is None:
         return ServerStep()
-    base, update = waiting.upload
-    return ServerStep(arguments.place(base), arguments.place(update), waiting.taken)
+    base, update, taken = waiting.upload
+    return ServerStep(arguments.place(base), arguments.place(update), taken)

@@ -37,6 +37,8 @@ class Stored:
     batch: Batch
     row: int
     """Position in the list."""
+    step: int = 0
+    """Number of the server step that makes it; 0 = it is there."""
 
 
 class Place(NamedTuple):

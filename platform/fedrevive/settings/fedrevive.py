@@ -148,7 +148,7 @@ class FedReviveSettings(Section):
     distill_augmentation: Literal["same", "none", "crop_flip"] = "same"
     """Augmentation in distillation; same = as in synthesis. Published example: the same."""
     remember_answers: bool = False
-    """Each teacher answers once for each pool sample, in pool order, instead of for every batch: cheaper where the pool is small, equal within 1e-5. Needs distill_augmentation none and pool_capacity <= distill_steps * distill_batch * c. Ours."""
+    """Each teacher answers once for each pool sample, in pool order, instead of for every batch: cheaper where the pool is small, equal within 1e-5. Needs distill_augmentation none, and fewer samples asked than drawn. Ours."""
     loss_guard: bool = True
     """Drop a loss term that is not finite or above 3x the mean of its last 20 values. Published example: on."""
     diagnostics: bool = False
@@ -169,16 +169,21 @@ class FedReviveSettings(Section):
         return self
 
     def _require_rememberable(self) -> None:
+        if self.reviver.kind != "distillation":
+            raise ValueError(
+                f"remember_answers=true does not fit reviver.kind={self.reviver.kind}, which asks no teacher; use "
+                "remember_answers=false"
+            )
         later = self.augmentation if self.distill_augmentation == "same" else self.distill_augmentation
         if later != "none":
             raise ValueError(
                 f"remember_answers=true does not fit distill_augmentation={self.distill_augmentation}, which makes every "
                 "batch new; use distill_augmentation=none or remember_answers=false"
             )
-        asked = self.distill_steps * self.distill_batch * self.teacher_capacity
-        if self.pool_capacity > asked:
+        drawn = self.distill_steps * self.distill_batch * self.teacher_capacity
+        renewed = (self.teacher_capacity - 1) * self.synthesis_batch // self.generate_every_versions
+        if self.pool_capacity + renewed > drawn:
             raise ValueError(
-                f"remember_answers=true does not pay with pool_capacity={self.pool_capacity}: an arrival asks for "
-                f"{asked} samples (distill_steps * distill_batch * teacher_capacity); lower pool_capacity or use "
-                "remember_answers=false"
+                f"remember_answers=true does not pay: it asks for {self.pool_capacity + renewed} samples a version, where "
+                f"{drawn} are drawn; lower pool_capacity or synthesis_batch, or use remember_answers=false"
             )
