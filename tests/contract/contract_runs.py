@@ -27,6 +27,7 @@ VARIANTS: dict[str, list[str]] = {
     "fedasync-polynomial": ["algorithm.name=fedasync", "algorithm.proximal=0.01"],
     "fedasync-hinge": ["algorithm.name=fedasync", "algorithm.staleness_weight.family=hinge"],
     "fedbuff": ["algorithm.name=fedbuff", "server.updates_per_version=4"],
+    "fedbuff-bfloat16": ["algorithm.name=fedbuff", "client.precision=bfloat16"],
     "fedbuff-weighted": ["algorithm.name=fedbuff", "algorithm.staleness_weight.family=polynomial"],
     "afl_dw": ["algorithm.name=afl_dw", "algorithm.warmup_versions=3"],
     "fedrevive": REVIVE,

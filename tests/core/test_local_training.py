@@ -12,6 +12,9 @@ from fedrevive.core.local_training import ClientData, train_client
 from fedrevive.core.messages import ClientTask
 from fedrevive.core.model_state import FlatModel
 from fedrevive.settings.client import ClientSettings
+from fedrevive.settings.model import CnnSettings
+from fedrevive.tasks.federated import TaskInfo
+from fedrevive.tasks.models import build_model
 
 SAMPLES, PIXELS, CLASSES = 12, 4, 3
 
@@ -226,3 +229,25 @@ def test_adam_starts_afresh_and_the_model_received_stays_as_it_was() -> None:
     again = train_client(model, base, data, task, settings, seed=9)
     np.testing.assert_array_equal(alone.model, again.model)
     np.testing.assert_array_equal(base, kept)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "group"])
+def test_bfloat16_moves_the_model_nearly_where_float32_does(norm: str) -> None:
+    info = TaskInfo("toy", (1, 8, 8), CLASSES, (0.06,), (0.04,))
+    random = np.random.default_rng(4)
+    pixels = torch.from_numpy(random.integers(0, 256, (40, 8, 8, 1), dtype=np.uint8))
+    labels = torch.from_numpy(random.integers(0, CLASSES, 40))
+    owned = torch.arange(40, dtype=torch.int32).reshape(1, 40)
+    data = ClientData(pixels, labels, owned, torch.tensor([0.06]), torch.tensor([0.04]))
+    task = ClientTask(0, job=0, nth=0, base_arrivals=0, dispatched_at=0, arrives_at=1)
+    moved = {}
+    for precision in ("float32", "bfloat16"):
+        model = build_model(CnnSettings(width=8, norm=norm), info, 0)
+        base = model.vector.numpy().copy()
+        settings = ClientSettings(optimizer="sgd", lr=0.05, batch_size=8, local_steps=10, precision=precision)
+        update = train_client(model, base, data, task, settings, seed=0)
+        assert update.model.dtype == np.float32
+        moved[precision] = update.model - base
+    exact, rough = moved["float32"], moved["bfloat16"]
+    assert not np.array_equal(exact, rough)
+    assert np.linalg.norm(exact - rough) < 0.1 * np.linalg.norm(exact)

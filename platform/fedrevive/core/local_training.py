@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,8 @@ from fedrevive.core.model_state import FlatModel
 from fedrevive.core.seeds import Purpose, torch_generator
 from fedrevive.core.stopwatch import Stopwatch
 from fedrevive.settings.client import ClientSettings
+
+_AS_IT_IS = nullcontext()
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,10 @@ def train_client(
     size = settings.batch_size
     for start in range(0, len(labels), size):
         model.gradient.zero_()
-        batch_loss = functional.cross_entropy(
-            model.module(images[start : start + size]), labels[start : start + size]
-        )
+        # One context per step: autocast keeps the weights it has converted until the context ends.
+        with _arithmetic(model, settings):
+            logits = model.module(images[start : start + size])
+        batch_loss = functional.cross_entropy(logits.float(), labels[start : start + size])
         batch_loss.backward()  # type: ignore[no-untyped-call]
         if anchor is not None:
             model.gradient.add_(model.parameters - anchor, alpha=proximal)
@@ -99,6 +103,12 @@ def train_client(
         train_loss=train_loss,
         timing=watch.timing("train"),
     )
+
+
+def _arithmetic(model: FlatModel, settings: ClientSettings) -> AbstractContextManager[object]:
+    if settings.precision == "float32":
+        return _AS_IT_IS
+    return torch.autocast(model.vector.device.type, torch.bfloat16)
 
 
 def _step(model: FlatModel, settings: ClientSettings) -> Callable[[], object]:

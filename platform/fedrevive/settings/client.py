@@ -22,3 +22,5 @@ class ClientSettings(Section):
     """Optimiser steps per job. Paper: 25."""
     augmentation: Literal["none", "crop_flip"] = "none"
     """Augmentation of every batch; crop_flip = pad 4 with black, random crop, horizontal flip. Published example: crop_flip on CIFAR, none on FEMNIST."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of a step; bfloat16 = convolutions and matrix products in bfloat16 (autocast), weights and their updates in float32: other results, faster where the processor has it. Ours."""
