@@ -24,6 +24,7 @@ from fedrevive.results.tables import (
     table_hash,
     write_runs,
 )
+from fedrevive.settings.errors import ExitCode, UserError
 
 INT64 = st.none() | st.integers(-(2**63), 2**63 - 1)
 ROWS = st.lists(st.tuples(INT64, st.none() | st.floats(), st.none() | st.text(), st.none() | st.booleans()))
@@ -176,6 +177,17 @@ def test_run_rows_round_trip(tmp_path):
     write_runs(tmp_path / "trials.parquet", [row])
     (read,) = read_runs(tmp_path / "trials.parquet").to_pylist()
     assert read == dict.fromkeys(RUNS.names) | row
+
+
+def test_a_damaged_table_of_runs_is_said_to_be_damaged(tmp_path) -> None:
+    path = tmp_path / "trials.parquet"
+    path.write_bytes(b"PAR1 but no more")
+    with pytest.raises(UserError, match="damaged") as caught:
+        read_runs(path)
+    assert caught.value.exit_code == ExitCode.CORRUPT
+    pq.write_table(pa.table({"run_id": ["a"]}), path)
+    with pytest.raises(UserError, match="not those of a table of runs"):
+        read_runs(path)
 
 
 @given(st.lists(st.floats(0, 1), max_size=30), st.integers(1, 12))

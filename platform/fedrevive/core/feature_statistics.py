@@ -34,7 +34,7 @@ class FeatureTracker(nn.Module):
         if self.training:
             with torch.no_grad():
                 # torch.var_mean over three dimensions takes 3 to 10 times as long on a CPU.
-                rows = features.float().permute(0, 2, 3, 1).flatten(0, 2)
+                rows = features.to(self.running_mean.dtype).permute(0, 2, 3, 1).flatten(0, 2)
                 mean = rows.mean(0)
                 self.running_mean.lerp_(mean, MOMENTUM)
                 self.running_var.lerp_((rows - mean).square_().mean(0), MOMENTUM)

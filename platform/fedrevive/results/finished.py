@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from safetensors import SafetensorError
 
+from fedrevive.core.parquet_file import read_parquet
 from fedrevive.results.files import sha256_bytes
 from fedrevive.results.schemas import SCHEMA_VERSION, SORT_KEYS, TABLES
 from fedrevive.results.snapshots import Part
@@ -79,7 +79,7 @@ def read_part(directory: Path, part: Part) -> tuple[pa.Table, Problem | None]:
     raw, problem = part_content(directory, part)
     if problem is None:
         try:
-            rows = pq.read_table(pa.BufferReader(raw), page_checksum_verification=True)
+            rows = read_parquet(pa.py_buffer(raw))
         except (pa.ArrowException, OSError) as error:
             problem = Problem(path, f"unreadable: {error}", AGAIN)
         else:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from fedrevive.core.parquet_file import read_parquet
 from fedrevive.results.comparison_folder import KIND, TABLE, sealed_problems
 from fedrevive.results.files import environment_errors, is_temporary
 from fedrevive.results.finished import AGAIN, SUCCESS, Problem, finished_problems
@@ -169,7 +169,7 @@ def _check_collection(
 def _table_problems(directory: Path, path: Path) -> Iterator[Problem]:
     """A table about runs: readable, and in accordance with the runs it is about."""
     try:
-        rows = pq.read_table(path, page_checksum_verification=True)
+        rows = read_parquet(path)
     except (pa.ArrowException, OSError) as error:
         yield Problem(path, f"unreadable: {error}", "resume writes it again")
         return

@@ -13,10 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+from fedrevive.core.parquet_file import read_parquet
 from fedrevive.core.target import TOLERANCE
 from fedrevive.results.files import commit_file, environment_errors
 from fedrevive.results.schemas import NANOSECONDS_PER_UNIT, RUNS
 from fedrevive.results.tensors import contiguous_bytes
+from fedrevive.settings.errors import ExitCode, UserError
 
 ROWS_PER_GROUP = 65_536
 
@@ -85,9 +87,19 @@ def write_runs(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_runs(path: Path) -> pa.Table:
-    """The table that `write_runs` wrote. Raises `UserError` (exit code 5) when it cannot be read."""
-    with environment_errors(path):
-        return pq.read_table(path, schema=RUNS, page_checksum_verification=True)
+    """The table that `write_runs` wrote.
+
+    Raises:
+        UserError: exit code 3, it is damaged or of another kind; 5, it cannot be read.
+    """
+    try:
+        with environment_errors(path):
+            rows = read_parquet(path)
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: damaged ({error})", exit_code=ExitCode.CORRUPT) from error
+    if not rows.schema.equals(RUNS):
+        raise UserError(f"{path}: its columns are not those of a table of runs", exit_code=ExitCode.CORRUPT)
+    return rows
 
 
 def table_hash(table: pa.Table) -> str:
