@@ -31,7 +31,7 @@ def test_the_same_samples_give_the_same_model(network, parameters):
 def test_random_data_are_the_same_again_and_fit_the_task():
     config = simulated(SMALL_CNN, QUICK.small, 3)
     first, again = random_data(config), random_data(config)
-    np.testing.assert_array_equal(first.train.images, again.train.images)
+    np.testing.assert_array_equal(first.train.inputs, again.train.inputs)
     np.testing.assert_array_equal(first.client_indices, again.client_indices)
-    assert first.train.images.dtype == np.uint8
+    assert first.train.inputs.dtype == np.uint8
     assert first.client_indices.shape == (QUICK.small.clients, 50)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -151,8 +152,8 @@ def accepted(state: ServerState, base: ModelSnapshot, update: ClientUpdate, cont
             )
     count = context.spec.parameter_count
     model = torch.tensor(update.model, device=context.device)
-    delta = torch.tensor(base.model[:count], device=context.device)
-    torch.sub(model[:count], delta, out=delta)
+    # Without a copy of the base first: on a CPU a large model costs as much as it is read and written.
+    delta = torch.from_numpy(np.subtract(update.model[:count], base.model[:count])).to(context.device)
     info = StepInfo(
         base_version=base.version,
         server_version=state.version,
@@ -194,7 +195,7 @@ def _new_version(
     count = context.spec.parameter_count
     mean = state.delta_sum if state.pending == 1 else state.delta_sum / state.pending
     step = rule(state, mean)
-    # Written where it stays: on a CPU a large model costs as much as it is read and written.
+    # Written where it stays, for the same reason as in `accepted`.
     model = torch.empty_like(state.model)
     torch.mul(step.direction, server_lr, out=model[:count]).add_(state.model[:count])
     if state.buffer_sum is None:

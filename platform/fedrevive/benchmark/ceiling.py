@@ -82,7 +82,7 @@ def tight_loop(config: ExperimentConfig) -> TightLoop:
     return TightLoop(
         model=model,
         base=model.vector.clone(),
-        images=torch.from_numpy(data.train.images).permute(0, 2, 3, 1).contiguous(),
+        images=torch.from_numpy(data.train.inputs).permute(0, 2, 3, 1).contiguous(),
         labels=torch.from_numpy(data.train.labels),
         owned=torch.from_numpy(data.client_indices).long(),
         mean=torch.tensor(data.info.mean),

@@ -113,7 +113,7 @@ class DistillationSteps:
         """Draw for all teachers and steps, gather, augment: [c, s, b, C, H, W]."""
         steps, batch = self._settings.distill_steps, self._settings.distill_batch
         drawn = draw_by_class(self._pool, self._proportions, steps * batch, self._random)
-        images = self._augment(self._pool.images[drawn.flatten()], self._random)
+        images = self._augment(self._pool.samples[drawn.flatten()], self._random)
         return images.view(len(self._buffer), steps, batch, *self._info.input_shape)
 
     @torch.inference_mode()

@@ -11,6 +11,7 @@ from typing import Any
 from fedrevive.benchmark import simulations
 from fedrevive.benchmark.distillation import kd, kd_large
 from fedrevive.benchmark.events import events
+from fedrevive.benchmark.growth import growth
 from fedrevive.benchmark.measuring import Row
 from fedrevive.benchmark.searching import tune
 from fedrevive.benchmark.session import Bench
@@ -29,6 +30,7 @@ MEASURES: Mapping[str, Callable[[Bench], list[Row]]] = {
     "sim-wide": simulations.sim_wide,
     "sim-mid": simulations.sim_mid,
     "sim-large": simulations.sim_large,
+    "growth": growth,
     "events": events,
     "transport": transport,
     "kd": kd,

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from fedrevive.benchmark.measuring import Row, Sample, agreed, further, interleaved, row
 from fedrevive.benchmark.problems import (
     FEDAVG_CNN,
@@ -24,6 +26,7 @@ from fedrevive.benchmark.session import Bench
 from fedrevive.benchmark.sizes import WORKERS, SimulationSize
 from fedrevive.experiment import run_experiment
 from fedrevive.followed_run import ExecutorFactory, inline_executor
+from fedrevive.results.reading import read_table
 from fedrevive.results.store import RunStore
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.identity import run_id
@@ -57,6 +60,7 @@ def simulated_sample(make: ExecutorFactory, config: ExperimentConfig) -> Sample:
                     first = time.perf_counter()
             seconds = time.perf_counter() - clock
             used, shares = cpu.seconds(), store.manifest["summary"]["utilisation"]
+            training = _training_ms(Path(folder) / "run")
             checksum = "-".join(store.manifest["hashes"][name][:16] for name in ("arrivals", "model"))
     return Sample(
         cpu_ms=1e3 * used / config.stop.arrivals,
@@ -67,8 +71,16 @@ def simulated_sample(make: ExecutorFactory, config: ExperimentConfig) -> Sample:
             "server_busy": shares["server"],
             "critical_path": shares["critical_path_seconds"],
             "first_arrival": (first or clock) - called,
+            "machinery": (1e3 * used - training) / config.stop.arrivals,
         },
     )
+
+
+def _training_ms(run: Path) -> float:
+    """Processor time of all client jobs of a run."""
+    timings = read_table(run, "timings")
+    of_training = pc.equal(timings.column("kind"), "train")
+    return float(pc.sum(timings.column("cpu_ms").filter(of_training)).as_py())
 
 
 def sim_small(bench: Bench) -> list[Row]:

@@ -30,6 +30,11 @@ class Sizes:
     mid: SimulationSize = SimulationSize(200, 100, 200)
     large: SimulationSize = SimulationSize(200, 8, 16)
     determinism_arrivals: int = 200
+    growth: tuple[SimulationSize, SimulationSize] = (
+        SimulationSize(1_000, 20, 2000),
+        SimulationSize(100_000, 20, 2000),
+    )
+    """Few clients and many."""
     event_clients: tuple[int, ...] = (1_000, 10_000, 100_000)
     event_arrivals: int = 25_000
     planned_arrivals: int = 1_000_000
@@ -59,6 +64,7 @@ QUICK = Sizes(
     mid=SimulationSize(24, 6, 8),
     large=SimulationSize(8, 2, 2),
     determinism_arrivals=12,
+    growth=(SimulationSize(24, 6, 12), SimulationSize(10_000, 6, 12)),
     event_arrivals=2_000,
     planned_arrivals=5_000,
     transport_bytes={"0.22_MB": 220_000, "5_MB": 5_000_000},

@@ -25,6 +25,7 @@ WORKLOADS = (
     Workload("sim-wide", "B3", "10,000 clients, 64 at once"),
     Workload("sim-mid", "B4", "FedAvg's CNN of 1.7 million parameters, 100 at once"),
     Workload("sim-large", "B5", "ResNet-18, 8 at once"),
+    Workload("growth", "G", "what an arrival costs beside its training: 1,000 and 100,000 clients"),
     Workload("events", "B6", "the timeline alone: 1,000, 10,000 and 100,000 clients; planning a long run"),
     Workload("transport", "B7", "a model to an actor and an update back, beside plain copies"),
     Workload(

@@ -27,13 +27,18 @@ class Server:
         self._device = device
         self._state = algorithm.init()
         self._seen = GateMemory()
-        self._copied: tuple[Tensor, FloatVector] | None = None
+        self._sent: tuple[Tensor, FloatVector] | None = None
 
     def snapshot(self) -> ModelSnapshot:
-        """The current model as clients receive it; its values are copied once, however often it is asked for."""
-        if self._copied is None or self._copied[0] is not self._state.model:
-            self._copied = self._state.model, self._state.model.to("cpu", copy=True).numpy()
-        return ModelSnapshot(self._state.version, self._copied[1], self._algorithm.local_steps(self._state))
+        """The current model as clients receive it: the state's own memory where that is the host's, else one copy.
+
+        No algorithm writes into a model of its state: a version has a model of its own.
+        """
+        if self._sent is None or self._sent[0] is not self._state.model:
+            values = self._state.model.cpu().numpy()
+            values.flags.writeable = False
+            self._sent = self._state.model, values
+        return ModelSnapshot(self._state.version, self._sent[1], self._algorithm.local_steps(self._state))
 
     def apply(
         self, base: ModelSnapshot, update: ClientUpdate, taken: int
