@@ -62,7 +62,8 @@ def nothing_left(pid: int, seconds: float = 15) -> Iterator[None]:
 
 
 def _running(started: dict[int, str]) -> dict[int, str]:
-    return {pid: words for pid, words in started.items() if command_line(pid) == words}
+    """Those that still are what they were; one that had ended when it was found has no words, and never gets any."""
+    return {pid: words for pid, words in started.items() if words and command_line(pid) == words}
 
 
 def _end(left: dict[int, str]) -> None:

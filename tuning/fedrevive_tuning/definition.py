@@ -173,6 +173,22 @@ def read_search(source: str) -> Search:
     return _assembled({**values, "experiment": experiment}, places, content, experiment)
 
 
+def search_files(source: str, search: Search) -> tuple[str, dict[str, bytes]]:
+    """How to name a search elsewhere, and the files that must lie beside it there: none for a shipped one.
+
+    Args:
+        source: as typed.
+        search: what was read from it.
+    """
+    if not is_file(source):
+        return source, {}
+    own = is_file(search.experiment)
+    document = {**search.document(), "experiment": "./experiment.yaml" if own else search.experiment}
+    text = document.pop("text")
+    files = {"search.yaml": json.dumps(document, indent=1).encode()}
+    return "./search.yaml", files | ({"experiment.yaml": text.encode()} if own else {})
+
+
 def from_document(document: Mapping[str, Any]) -> Search:
     """The search that a search folder's manifest holds."""
     content = document["text"].encode()

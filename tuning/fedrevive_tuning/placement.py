@@ -24,9 +24,11 @@ class Placement:
     concurrent: int
     """Trials side by side."""
     cpus: int
-    """Of this machine."""
+    """Of this machine, or of the cluster."""
     gpus: int
-    """That the trials use, of this machine."""
+    """That the trials use, of this machine or of the cluster."""
+    address: str | None = None
+    """Head of the cluster, host:port; None = a Ray of our own on this machine."""
 
     @property
     def inline(self) -> bool:
@@ -50,18 +52,28 @@ class Placement:
         """One line for the user."""
         gpu = f" and {self.gpu * (1 if self.inline else self.seeds):.4g} GPU" if self.gpu else ""
         offer = f"{self.cpus} CPUs" + (f" and {self.gpus} GPUs" if self.gpus else "")
-        return f"a trial asks {self.trial_cpus} CPU{gpu}; this machine offers {offer}: {self.concurrent} at a time"
+        where = _where(self.address)
+        return f"a trial asks {self.trial_cpus} CPU{gpu}; {where} offers {offer}: {self.concurrent} at a time"
 
 
-def place(config: ExperimentConfig, *, seeds: int, concurrent: int | None, cpus: int, gpus: int) -> Placement:
+def place(
+    config: ExperimentConfig,
+    *,
+    seeds: int,
+    concurrent: int | None,
+    cpus: int,
+    gpus: int,
+    address: str | None = None,
+) -> Placement:
     """Resources for trials of `config`, which a search gives no other `compute` section.
 
     Args:
         config: a configuration of the search.
         seeds: simulations per trial, side by side; on client actors each has its own.
         concurrent: trials at once; None = as many as fit.
-        cpus: CPUs of this machine.
+        cpus: CPUs of this machine, or of the cluster.
         gpus: GPUs that servers (inline: trials) can use.
+        address: head of the cluster; None = this machine.
 
     Raises:
         UserError: the machine has too few CPUs for one trial, or for so many at once.
@@ -73,8 +85,8 @@ def place(config: ExperimentConfig, *, seeds: int, concurrent: int | None, cpus:
         needed, servers = seeds * workers, seeds
     if needed > cpus:
         raise UserError(
-            f"compute.workers: a trial asks {needed} CPUs ({seeds} seeds with {workers} client actors each), this "
-            f"machine has {cpus}; use fewer seeds or workers, or compute.executor: inline"
+            f"compute.workers: a trial asks {needed} CPUs ({seeds} seeds with {workers} client actors each), "
+            f"{_where(address)} has {cpus}; use fewer seeds or workers, or compute.executor: inline"
         )
     fit = cpus // needed
     if concurrent is not None and concurrent > fit:
@@ -83,7 +95,11 @@ def place(config: ExperimentConfig, *, seeds: int, concurrent: int | None, cpus:
         )
     at_once = concurrent or fit
     share = math.floor(GPU_STEPS / math.ceil(at_once * servers / gpus)) / GPU_STEPS if gpus else 0.0
-    return Placement(workers, seeds, share, at_once, cpus, gpus)
+    return Placement(workers, seeds, share, at_once, cpus, gpus, address)
+
+
+def _where(address: str | None) -> str:
+    return "this machine" if address is None else "the cluster"
 
 
 def _workers(config: ExperimentConfig, lanes: int, cpus: int) -> int:

@@ -70,7 +70,9 @@ def run_search(
     """
     os.environ.update(_ENVIRONMENT)
     store = _store_bytes(plan, placement)
-    with ray_session(cpus=placement.cpus, gpus=placement.gpus, object_store_bytes=store):
+    with ray_session(
+        cpus=placement.cpus, gpus=placement.gpus, object_store_bytes=store, address=placement.address
+    ):
         ready()
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # every failure is in the folder, as one line
         if plan.missing() and shared.arrivals:

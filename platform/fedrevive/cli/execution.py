@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedrevive.cli import preflight
+from fedrevive.pretrained import require_files
 from fedrevive.results.manifest import run_manifest
 from fedrevive.results.store import RunStore
 from fedrevive.settings import ExperimentConfig
@@ -17,13 +18,17 @@ if TYPE_CHECKING:
     from fedrevive.simulation.records import Record
 
 
-def open_run(config: ExperimentConfig, folder: Path, *, download: bool = False) -> RunStore:
+def open_run(
+    config: ExperimentConfig, folder: Path, *, download: bool = False, given: preflight.Offer | None = None
+) -> RunStore:
     """Check what can be checked without torch, then create or continue the run folder and take its lock.
 
     Raises:
         UserError: data or CPUs are missing, or the folder cannot be used; nothing was created.
     """
-    preflight.workers(config)
+    preflight.workers(config, given)
+    preflight.delays(config)
+    require_files(config)
     if not download:
         check_data(config.task)
     return RunStore.open(folder, manifest=manifest(config))
@@ -41,6 +46,7 @@ def records(
     download: bool,
     interrupted: Callable[[], bool],
     ready: Callable[[], None],
+    given: preflight.Offer,
     chaos: Chaos | None = None,
 ) -> Iterator[Record]:
     """Run one experiment on its own executor.
@@ -51,6 +57,7 @@ def records(
         download: fetch missing data.
         interrupted: asked after every arrival.
         ready: called once the executor is up (libraries may have set signal handlers meanwhile).
+        given: where Ray takes its processors.
         chaos: kills actors meanwhile; on Ray only.
     """
     from fedrevive.core.process import configure_process
@@ -69,8 +76,10 @@ def records(
         return
     from fedrevive.runtime.launch import executor_lanes
 
-    workers = preflight.workers(config)
-    with executor_lanes([config], data, lanes=1, workers=workers, cpus=preflight.available_cpus()) as (make,):
+    workers = preflight.workers(config, given)
+    with executor_lanes([config], data, lanes=1, workers=workers, cpus=given.cpus, address=given.address) as (
+        make,
+    ):
         ready()
         made = run_experiment(config, store, make(config, data), interrupted=interrupted)
         yield from chaos.during(made, make.lane.pids) if chaos else made

@@ -43,6 +43,15 @@ def count(text: str) -> int:
     return _integer(text, 1)
 
 
+def natural(text: str) -> int:
+    """A number of things that may be none, for `parser=`.
+
+    Raises:
+        typer.BadParameter: not an integer >= 0 as a configuration file would have it.
+    """
+    return _integer(text, 0)
+
+
 def seed(text: str) -> int:
     """A seed, for `parser=`.
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
-from importlib import metadata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedrevive.provenance import lane, versions
 from fedrevive.settings import ExperimentConfig
-from fedrevive.settings.errors import UserError
-
-_VERSIONED = ("fedrevive", "torch", "torchvision", "numpy", "ray", "pyarrow", "scikit-learn")
+from fedrevive.settings.errors import UserError, shown
+from fedrevive.settings.task import Cifar10Task, FashionMnistTask, TaskSettings
 
 
 def available_cpus() -> int:
@@ -25,6 +24,58 @@ def available_cpus() -> int:
     return cpus if quota == "max" else max(1, min(cpus, -(-int(quota) // int(period))))
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What Ray may hand out."""
+
+    cpus: int
+    gpus: int | None = None
+    """None: as many as torch sees here."""
+    address: str | None = None
+    """Head of the cluster, host:port; None = a Ray of our own on this machine."""
+    cpus_beside_gpus: int | None = None
+    """Of `cpus`, those on nodes that have GPUs; None = all."""
+
+    @property
+    def name(self) -> str:
+        """For sentences."""
+        return "this machine" if self.address is None else f"the cluster at {self.address}"
+
+
+def offer(address: str | None, storage: Path | None = None) -> Offer:
+    """This machine's processors, or those of the cluster that `--address` names.
+
+    Args:
+        address: as typed; None = this machine.
+        storage: where actors write results; None = this process writes them.
+
+    Raises:
+        UserError: exit code 2, the cluster does not let us in, or not all nodes share the storage; 5, its nodes are not
+            alike.
+    """
+    if address is None:
+        return Offer(available_cpus())
+    from fedrevive.runtime.cluster_address import require_cluster
+    from fedrevive.runtime.cluster_offer import require_alike
+
+    ray_environment()
+    found = require_cluster(address)
+    nodes = require_alike(found, storage)
+    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    return Offer(cpus, gpus, found, sum(node.cpus for node in nodes if node.gpus))
+
+
+def nodes_find_data(task: TaskSettings, given: Offer) -> None:
+    """Raise `UserError` when actors on other nodes would look for the data elsewhere: working folders differ."""
+    match task:
+        case FashionMnistTask(data_dir=folder) | Cifar10Task(data_dir=folder) if given.address is not None:
+            if not Path(folder).expanduser().is_absolute():
+                raise UserError(
+                    f"task.data_dir: {shown(folder)} is relative, and working folders differ between nodes; name an "
+                    "absolute folder that all of them see"
+                )
+
+
 def ray_environment() -> None:
     """Raise `UserError` where a variable of the environment would open the Ray session to others, or make Ray fail."""
     from fedrevive.runtime.private_session import require_token_mode
@@ -35,70 +86,60 @@ def ray_environment() -> None:
             raise UserError(f"{name}: makes Ray fail or wait on purpose, which is for tests of Ray; unset it")
 
 
-def workers(config: ExperimentConfig) -> int:
+def workers(config: ExperimentConfig, given: Offer | None = None) -> int:
     """Client actors to start, `auto` resolved.
 
+    Args:
+        config: the experiment.
+        given: what there is; None = this machine.
+
     Raises:
-        UserError: more than this machine has CPUs, or as `ray_environment`.
+        UserError: more than there are CPUs, a cluster for inline work, or as `ray_environment`.
     """
+    given = given or Offer(available_cpus())
     if config.compute.executor == "ray":
         ray_environment()
-    cpus = available_cpus()
+    elif given.address is not None:
+        raise UserError(
+            "--address: compute.executor is inline, which needs no cluster; leave it out, or use ray"
+        )
+    cpus = given.cpus
     asked = config.compute.workers
     if asked == "auto":
         return min(cpus, config.server.concurrency)
     if config.compute.executor == "ray" and asked > cpus:
         raise UserError(
-            f"compute.workers: {asked} is more than the {cpus} CPUs of this machine; "
+            f"compute.workers: {asked} is more than the {cpus} CPUs of {given.name}; "
             f"use 1..{cpus} or auto (a worker serves any number of clients)"
         )
     return asked
 
 
-def side_by_side(config: ExperimentConfig, runs: int) -> tuple[int, int]:
-    """Lanes and client actors per lane that fill this machine with `runs` runs."""
-    cpus = available_cpus()
+def delays(config: ExperimentConfig) -> None:
+    """Read the table of a trace, if it is one.
+
+    Raises:
+        UserError: there is none, or it is malformed.
+    """
+    if config.delays.kind == "trace":
+        from fedrevive.simulation.trace_table import load_trace
+
+        load_trace(config.delays)
+
+
+def side_by_side(config: ExperimentConfig, runs: int, given: Offer) -> tuple[int, int]:
+    """Lanes and client actors per lane that fill what there is with `runs` runs."""
+    cpus = given.cpus
     if config.compute.workers == "auto":
         lanes = min(runs, cpus)
         return lanes, max(1, cpus // lanes)
-    each = workers(config)
+    each = workers(config, given)
     return max(1, min(runs, cpus // each)), each
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of the packages that results depend on."""
-    return {name: metadata.version(name) for name in _VERSIONED}
-
-
-def lane() -> dict[str, Any]:
-    """Hardware that bits may depend on: equal lanes and versions give equal bits (design.md §1)."""
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cpu": _cpu_model(),
-        "gpu": sorted(_gpu_models()),
-        "threads_per_process": 1,
-    }
 
 
 def provenance() -> dict[str, Any]:
     """What a manifest says of the software, the machine and the command."""
     return {"versions": versions(), "lane": lane(), "command": command_line()}
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def _gpu_models() -> list[str]:
-    files = Path("/proc/driver/nvidia/gpus").glob("*/information")
-    return [
-        line.split(":", 1)[1].strip() for f in files for line in f.read_text().splitlines() if "Model" in line
-    ]
 
 
 def command_line() -> str:

@@ -16,10 +16,12 @@ class Lane:
     Args:
         workers: client actors; the caller has checked that the machine has as many CPUs.
         gpu: share of a GPU the server asks for; 0 = none.
+        spread: put client actors on as many nodes as possible.
     """
 
-    def __init__(self, workers: int, *, gpu: float) -> None:
+    def __init__(self, workers: int, *, gpu: float, spread: bool = False) -> None:
         self._gpu = gpu
+        self._placed = {"scheduling_strategy": "SPREAD"} if spread else {}
         self.server = self._start_server()
         self.clients = [self._start_client() for _ in range(workers)]
         self.server_pid: int | None = None
@@ -53,8 +55,8 @@ class Lane:
         return _start(ServerActor, num_cpus=0, num_gpus=self._gpu)
 
     def _start_client(self) -> Any:
-        return _start(ClientActor, num_cpus=1)
+        return _start(ClientActor, num_cpus=1, **self._placed)
 
 
-def _start(kind: type, **options: float) -> Any:
+def _start(kind: type, **options: float | str) -> Any:
     return ray.remote(kind).options(max_restarts=0, max_task_retries=0, **options).remote()

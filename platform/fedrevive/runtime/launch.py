@@ -15,6 +15,7 @@ from fedrevive.runtime.ray_executor import RayExecutor
 from fedrevive.runtime.session import ray_session
 from fedrevive.runtime.stored import most_per_call
 from fedrevive.settings import ExperimentConfig
+from fedrevive.settings.errors import ExitCode, UserError
 from fedrevive.tasks.federated import FederatedData
 
 
@@ -31,7 +32,13 @@ class LaneFactory:
 
 @contextmanager
 def executor_lanes(
-    configs: Sequence[ExperimentConfig], data: FederatedData, *, lanes: int, workers: int, cpus: int
+    configs: Sequence[ExperimentConfig],
+    data: FederatedData,
+    *,
+    lanes: int,
+    workers: int,
+    cpus: int,
+    address: str | None = None,
 ) -> Iterator[list[LaneFactory]]:
     """Start Ray with `lanes` lanes of `workers` client actors each.
 
@@ -40,32 +47,60 @@ def executor_lanes(
         data: the data of one of them.
         lanes: experiments that run side by side.
         workers: client actors per lane; lanes * workers <= cpus.
-        cpus: CPUs of this machine.
+        cpus: CPUs of this machine, or of the cluster.
+        address: of a cluster (see `ray_session`); None = a Ray of our own.
 
     Yields:
         One factory per lane.
     """
-    require_devices(configs[0])
-    gpu = server_device(configs[0]).type == "cuda"
-    gpus = torch.cuda.device_count() if gpu else 0
+    gpus = own_gpus(configs[0]) if address is None else 0
     store = lanes * max(store_bytes(config, data) for config in _distinct(configs))
-    with (
-        ray_session(cpus=cpus, gpus=gpus, object_store_bytes=store),
-        open_lanes(lanes, workers=workers, gpu=min(1.0, gpus / lanes)) as factories,
-    ):
-        yield factories
+    with ray_session(cpus=cpus, gpus=gpus, object_store_bytes=store, address=address):
+        if address is not None:
+            gpus = cluster_gpus(configs[0])
+        share = min(1.0, gpus / lanes)
+        with open_lanes(lanes, workers=workers, gpu=share, spread=address is not None) as factories:
+            yield factories
+
+
+def own_gpus(config: ExperimentConfig) -> int:
+    """GPUs of this machine that servers use.
+
+    Raises:
+        UserError: exit code 5, a device that was asked for is not there.
+    """
+    require_devices(config)
+    return torch.cuda.device_count() if server_device(config).type == "cuda" else 0
+
+
+def cluster_gpus(config: ExperimentConfig) -> int:
+    """GPUs of the cluster that this process is connected to, as far as servers use them.
+
+    Raises:
+        UserError: exit code 5, servers were told to use one and there is none.
+    """
+    if config.compute.device == "cpu":
+        return 0
+    gpus = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
+    if config.compute.device == "cuda" and not gpus:
+        raise UserError(
+            "compute.device: cuda, but no node of the cluster has a GPU; use auto or cpu",
+            exit_code=ExitCode.ENVIRONMENT,
+        )
+    return gpus
 
 
 @contextmanager
-def open_lanes(lanes: int, *, workers: int, gpu: float) -> Iterator[list[LaneFactory]]:
+def open_lanes(lanes: int, *, workers: int, gpu: float, spread: bool = False) -> Iterator[list[LaneFactory]]:
     """Lanes in the Ray session that is already there; within a trial of a search they share its placement group.
 
     Args:
         lanes: experiments that run side by side.
         workers: client actors per lane.
         gpu: share of a GPU that each lane's server asks for; 0 = none.
+        spread: put client actors on as many nodes as possible; they leave the placement group for that.
     """
-    opened = [Lane(workers, gpu=gpu) for _ in range(lanes)]
+    opened = [Lane(workers, gpu=gpu, spread=spread) for _ in range(lanes)]
     try:
         yield [LaneFactory(lane) for lane in opened]
     finally:
@@ -85,7 +120,7 @@ def store_bytes(config: ExperimentConfig, data: FederatedData) -> int:
     per client in all, the wider durations are spread the more. Beyond it Ray writes objects to disk.
     """
     splits = (data.train, data.validation, data.kd, data.test)
-    arrays = sum(split.images.nbytes + split.labels.nbytes for split in splits) + data.client_indices.nbytes
+    arrays = sum(split.inputs.nbytes + split.labels.nbytes for split in splits) + data.client_indices.nbytes
     model = 4 * new_model(config, "cpu").spec.size
     concurrency = config.server.concurrency
     models = 2 * concurrency + min(5, most_per_call(model, concurrency) - 1) * concurrency + 64

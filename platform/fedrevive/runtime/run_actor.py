@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray.exceptions import RayActorError, RayTaskError
 
-from fedrevive.assemble import require_devices, server_device
 from fedrevive.followed_run import RunIdentity, RunStatus, run_inline
+from fedrevive.runtime.launch import cluster_gpus, own_gpus
 from fedrevive.runtime.session import SMALLEST_STORE, ray_session
 from fedrevive.runtime.waiting import SLICE_SECONDS, cause_of, require_node
 from fedrevive.settings import ExperimentConfig
@@ -119,17 +118,21 @@ class RunLane:
 
 
 @contextmanager
-def run_lanes(config: ExperimentConfig, *, lanes: int, cpus: int) -> Iterator[list[RunLane]]:
+def run_lanes(
+    config: ExperimentConfig, *, lanes: int, cpus: int, address: str | None = None
+) -> Iterator[list[RunLane]]:
     """Start Ray with one actor per run that takes place at a time.
 
     Args:
         config: one of the experiments; where they compute is the same for all.
         lanes: runs side by side.
-        cpus: CPUs of this machine.
+        cpus: CPUs of this machine, or of the cluster.
+        address: of a cluster (see `ray_session`); None = a Ray of our own.
     """
-    require_devices(config)
-    gpus = torch.cuda.device_count() if server_device(config).type == "cuda" else 0
-    with ray_session(cpus=cpus, gpus=gpus, object_store_bytes=SMALLEST_STORE):
+    gpus = own_gpus(config) if address is None else 0
+    with ray_session(cpus=cpus, gpus=gpus, object_store_bytes=SMALLEST_STORE, address=address):
+        if address is not None:
+            gpus = cluster_gpus(config)
         opened = [RunLane(min(1.0, gpus / lanes)) for _ in range(lanes)]
         try:
             yield opened

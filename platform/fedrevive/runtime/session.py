@@ -11,6 +11,7 @@ from functools import partial
 import ray
 from ray._private import services
 
+from fedrevive.runtime.cluster_session import cluster_session
 from fedrevive.runtime.head_watch import watched_head
 from fedrevive.runtime.private_session import private_session
 from fedrevive.settings.errors import ExitCode, UserError
@@ -20,8 +21,12 @@ SMALLEST_STORE = 128 * _MIB
 
 
 @contextmanager
-def ray_session(*, cpus: int, gpus: int, object_store_bytes: int) -> Iterator[None]:
+def ray_session(
+    *, cpus: int, gpus: int, object_store_bytes: int, address: str | None = None
+) -> Iterator[None]:
     """A Ray cluster of our own on this machine, shut down at the end; this process ends when its head dies.
+
+    With an `address` it is the cluster there instead, which has its own processors and store and stays.
 
     Ray's health checks stay as slow as they are: on one node they find nothing that `watched_head` does not see at
     once, and faster ones could take a busy machine for a dead one.
@@ -30,10 +35,21 @@ def ray_session(*, cpus: int, gpus: int, object_store_bytes: int) -> Iterator[No
         cpus: CPUs Ray may hand out.
         gpus: GPUs torch sees; given rather than detected, so that a request can always be met.
         object_store_bytes: shared memory for models and data; at least 128 MiB is taken.
+        address: host:port of the head of a cluster that has let us in (`cluster_address.require_cluster`).
 
     Raises:
         UserError: Ray does not start (exit code 5), or is to start without authentication (2).
     """
+    if address is not None:
+        with cluster_session(address):
+            yield
+        return
+    with _own_session(cpus, gpus, max(SMALLEST_STORE, object_store_bytes)):
+        yield
+
+
+@contextmanager
+def _own_session(cpus: int, gpus: int, store: int) -> Iterator[None]:
     on_terminate = signal.getsignal(signal.SIGTERM)
     with private_session() as folder:
         try:
@@ -46,7 +62,7 @@ def ray_session(*, cpus: int, gpus: int, object_store_bytes: int) -> Iterator[No
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                     configure_logging=True,
-                    object_store_memory=max(SMALLEST_STORE, object_store_bytes),
+                    object_store_memory=store,
                     _temp_dir=str(folder),
                 )
         except Exception as error:  # Ray raises bare ones when its processes take longer than half a minute
