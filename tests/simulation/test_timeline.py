@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedrevive.settings import ExperimentConfig
-from fedrevive.settings.delays import DelaySettings
+from fedrevive.settings.delays import SampledDelays
 from fedrevive.settings.faults import FaultSettings
 from fedrevive.settings.loading import load
 from fedrevive.simulation import timeline as timeline_module
 from fedrevive.simulation.delays import NANOSECONDS
 from fedrevive.simulation.timeline import Arrival, Timeline
 
-KINDS = [kind.model_fields["kind"].default for kind in get_args(get_args(DelaySettings)[0])]
+KINDS = [kind.model_fields["kind"].default for kind in get_args(SampledDelays)]
 
 
 def config(kind="fedrevive_default", clients=1000, concurrency=100, seed=0, **delays):

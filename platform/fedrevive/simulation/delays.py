@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrevive.core.seeds import Purpose, normal, philox, uniform
-from fedrevive.settings.delays import DelaySettings, MeanDelays
+from fedrevive.settings.delays import MeanDelays, SampledDelays
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 NANOSECONDS = 1_000_000_000
-LONGEST_UNITS = 1e9
+LONGEST_UNITS = 10**9
 """A duration beyond this many time units is cut there, so that clocks stay inside 64 bits."""
 
 
@@ -33,18 +33,22 @@ class Durations(NamedTuple):
     """Until the server accepts the upload."""
 
 
-def sample_durations(settings: DelaySettings, seed: int, clients: int, jobs: range) -> Durations:
+def sample_durations(settings: SampledDelays, seed: int, clients: int, jobs: range) -> Durations:
     """Durations of jobs number `jobs` of every client.
 
     Args:
-        settings: the delay model.
+        settings: the delay model, any but a trace (`simulation.trace_delays`).
         seed: the experiment's seed.
         clients: N.
         jobs: which of each client's jobs (0 = its first).
     """
     client = np.arange(clients)[None, :]
     nth = np.arange(jobs.start, jobs.stop)[:, None]
-    download, training, upload = _phases(settings, seed, client, nth)
+    return durations(*_phases(settings, seed, client, nth))
+
+
+def durations(download: Float64 | float, training: Float64, upload: Float64) -> Durations:
+    """From the time units that each phase takes."""
     trained = np.minimum(download + training, LONGEST_UNITS)
     arrives = np.minimum(trained + upload, LONGEST_UNITS)
     return Durations(_nanoseconds(trained), _nanoseconds(arrives))
@@ -55,7 +59,7 @@ def _nanoseconds(units: Float64) -> Int64:
 
 
 def _phases(
-    settings: DelaySettings, seed: int, client: Int64, nth: Int64
+    settings: SampledDelays, seed: int, client: Int64, nth: Int64
 ) -> tuple[Float64 | float, Float64, Float64]:
     """Download, training and upload in time units; training is [jobs, clients]."""
     noise = philox(seed, Purpose.TRAINING_TIME, client, nth)  # [jobs, clients, 4]
@@ -85,7 +89,7 @@ def _exponential(words: NDArray[np.uint64]) -> Float64:
     return -np.log(uniform(words[..., 0]))
 
 
-def _training(settings: DelaySettings) -> Callable[[NDArray[np.uint64], Float64], Float64]:
+def _training(settings: SampledDelays) -> Callable[[NDArray[np.uint64], Float64], Float64]:
     """The family's training time as a function of (noise words [jobs, clients, 4], static uniforms [1, clients, 4])."""
     if settings.kind == "uniform":
         low, width = settings.low, settings.high - settings.low

@@ -82,6 +82,17 @@ class FaultTable:
         return Fault(self._faults[index])
 
 
+def within_timeout(timeout: int, trained: int, arrives: int, fault: Fault) -> tuple[int, int, Fault]:
+    """Durations and fault of a job that the server gives up after `timeout` nanoseconds; its client stops then."""
+    if fault is Fault.DROPOUT:
+        return timeout, timeout, fault
+    if fault is Fault.CRASH:
+        return min(trained, timeout), timeout, fault
+    if arrives > timeout:
+        return min(trained, timeout), timeout, Fault.LATE
+    return trained, arrives, fault
+
+
 def described(fault: Fault, settings: FaultSettings) -> str:
     """One line for the events table."""
     match fault:

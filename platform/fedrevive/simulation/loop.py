@@ -26,7 +26,7 @@ from fedrevive.simulation.records import (
     RejectedUpdate,
     SnapshotRecord,
 )
-from fedrevive.simulation.timeline import Arrival, Incident, Timeline
+from fedrevive.simulation.timeline import Arrival, Incident, Opening, Timeline
 
 LAST_MOMENT = 2**63 - 1
 """End of virtual time in nanoseconds."""
@@ -95,7 +95,8 @@ def simulate(
         _resume(timeline, dispatch, executor, run, resume_from)
     while not _finished(config, timeline, run):
         event = timeline.advance()
-        _carry_out(event, timeline, executor, run)
+        if not isinstance(event, Opening):
+            _carry_out(event, timeline, executor, run)
         if event.dispatched and dispatch == "cohort":
             run.under_way.append(_Step(timeline.arrivals, timeline.now, None, executor.end_cohort()))
         _submit(event.dispatched, executor, run)

@@ -83,14 +83,13 @@ def schedule(config: ExperimentConfig) -> Schedule:
     faults: Counter[Fault] = Counter()
     while timeline.arrivals < most and timeline.next_event_at() <= horizon:
         event = timeline.advance()
-        task = event.task
         if isinstance(event, Arrival):
             if len(rows) == MOST_ARRIVALS:
                 raise _too_long(stop)
-            rows.append((task.client_id, task.base_arrivals, timeline.now))
+            rows.append((event.task.client_id, event.task.base_arrivals, timeline.now))
             versions.arrival()
-        if isinstance(event, Incident) or task.fault in IN_VALUES:
-            faults[task.fault] += 1
+        if isinstance(event, Incident) or (isinstance(event, Arrival) and event.task.fault in IN_VALUES):
+            faults[event.task.fault] += 1
         if event.dispatched and dispatch == "cohort":
             versions.cohort_end()
     columns = np.array(rows, dtype=np.int64).reshape(len(rows), 3)
@@ -146,7 +145,7 @@ def planned_beta(config: ExperimentConfig, planned: Schedule) -> tuple[Float64, 
 
 
 def server_flops(
-    config: ExperimentConfig, planned: Schedule, forward_flops: int, input_shape: tuple[int, int, int]
+    config: ExperimentConfig, planned: Schedule, forward_flops: int, input_shape: tuple[int, ...]
 ) -> Float64:
     """Server operations per arrival [arrivals]; 0 for algorithms that only average.
 
@@ -154,7 +153,7 @@ def server_flops(
         config: the experiment.
         planned: its schedule.
         forward_flops: forward pass of the client model for one sample.
-        input_shape: (C, H, W) of one sample.
+        input_shape: (C, H, W) of one image, or (L,) of one text.
     """
     work = PlannedWork(config, forward_flops, input_shape)
     pairs = zip(planned.client.tolist(), planned.staleness.tolist(), strict=True)

@@ -28,12 +28,10 @@ class PlannedWork:
     Args:
         config: the experiment.
         forward_flops: forward pass of the client model for one sample.
-        input_shape: (C, H, W) of one sample.
+        input_shape: (C, H, W) of one image, or (L,) of one text.
     """
 
-    def __init__(
-        self, config: ExperimentConfig, forward_flops: int, input_shape: tuple[int, int, int]
-    ) -> None:
+    def __init__(self, config: ExperimentConfig, forward_flops: int, input_shape: tuple[int, ...]) -> None:
         self._algorithm = config.algorithm
         self._concurrency = config.server.concurrency
         self._updates_per_version = config.updates_per_version
@@ -111,15 +109,15 @@ class PlannedWork:
         self._answers.admitted()
         if adds:
             self._answers.appended(settings.synthesis_batch)
-        return self._answers.completed() if distilled and settings.distill_steps > 0 else None
+        return self._answers.completed() if distilled else None
 
 
 ServerCost = Callable[[int, ClientTask], int]
 """Virtual nanoseconds of server step n = 0, 1, 2, ..., which is for the task; asked once for each n, in order."""
 
 
-def forward_work(config: ExperimentConfig) -> tuple[int, tuple[int, int, int]]:
-    """Operations of one sample's forward pass, and its shape (C, H, W)."""
+def forward_work(config: ExperimentConfig) -> tuple[int, tuple[int, ...]]:
+    """Operations of one sample's forward pass, and its shape."""
     info = task_info(config.task)
     return forward_flops(build_model(config.model, info, config.seed), info), info.input_shape
 
