@@ -84,17 +84,17 @@ def test_reads_torchvisions_files(folder, side):
     data = load_task(task(folder, image_size=side), seed=0)
     assert [len(split) for split in (data.train, data.validation, data.kd, data.test)] == [150, 30, 20, 30]
     for split in (data.train, data.validation, data.kd, data.test):
-        assert split.images.shape == (len(split), 3, side, side)
-        assert split.images.dtype == np.uint8
+        assert split.inputs.shape == (len(split), 3, side, side)
+        assert split.inputs.dtype == np.uint8
         assert split.labels.dtype == np.int64
-        assert split.images.flags.c_contiguous
+        assert split.inputs.flags.c_contiguous
     assert data.info == task_info(task(folder, image_size=side))
     assert data.client_indices.shape == (5, 20)
     assert data.test.labels.tolist() == [index % 10 for index in range(TEST)]
     official = [stored(folder, names) for names in (NAMES[:5], ["test_batch"])]
     train, test = official if side == 32 else map(average_pool, official)
-    np.testing.assert_array_equal(data.test.images, test)
-    parts = np.concatenate([data.train.images, data.validation.images, data.kd.images])
+    np.testing.assert_array_equal(data.test.inputs, test)
+    parts = np.concatenate([data.train.inputs, data.validation.inputs, data.kd.inputs])
     assert sorted(image.tobytes() for image in parts) == sorted(image.tobytes() for image in train)
 
 
@@ -224,7 +224,7 @@ def test_the_real_files(side):
         10000,
     ]
     assert np.bincount(data.test.labels).tolist() == [1000] * 10
-    pixels = data.train.images.astype(np.float32) / 255
+    pixels = data.train.inputs.astype(np.float32) / 255
     assert data.info.mean == pytest.approx(pixels.mean((0, 2, 3)), abs=1e-3 if side == 32 else 1e-4)
     # The published deviations of 32x32 are means over images, not the data set's own.
     std = pixels.std((2, 3)).mean(0) if side == 32 else pixels.std((0, 2, 3))

@@ -49,15 +49,15 @@ def test_reads_torchvisions_files(folder, side):
     data = load_task(task(folder, image_size=side), seed=0)
     assert [len(split) for split in (data.train, data.validation, data.kd, data.test)] == [150, 30, 20, 40]
     for split in (data.train, data.validation, data.kd, data.test):
-        assert split.images.shape == (len(split), 1, side, side)
-        assert split.images.dtype == np.uint8
-        assert split.images.flags.c_contiguous
+        assert split.inputs.shape == (len(split), 1, side, side)
+        assert split.inputs.dtype == np.uint8
+        assert split.inputs.flags.c_contiguous
     assert data.test.labels.tolist() == [index % 10 for index in range(TEST)]
     assert data.client_indices.shape == (5, 20)
     stored = (folder / "FashionMNIST" / "raw" / "t10k-images-idx3-ubyte").read_bytes()[16:]
     official = np.frombuffer(stored, np.uint8).reshape(TEST, 28, 28)
     expected = official if side == 28 else average_pool(official)
-    np.testing.assert_array_equal(data.test.images[:, 0], expected)
+    np.testing.assert_array_equal(data.test.inputs[:, 0], expected)
 
 
 def test_average_pool_rounds_halves_up():
@@ -174,7 +174,7 @@ def test_the_real_files(side):
         6000,
         10000,
     ]
-    pixels = data.train.images / 255.0
+    pixels = data.train.inputs / 255.0
     info = task_info(settings)
     assert info.mean == pytest.approx((pixels.mean(),), abs=1e-4)
     assert info.std == pytest.approx((pixels.std(),), abs=1e-4)

@@ -39,10 +39,10 @@ def test_arrays_have_the_promised_shapes(task, data):
     info = task_info(task)
     assert data.info == info
     for split in parts(data).values():
-        assert split.images.shape == (len(split), *info.input_shape)
-        assert split.images.dtype == np.uint8
+        assert split.inputs.shape == (len(split), *info.input_shape)
+        assert split.inputs.dtype == np.uint8
         assert split.labels.dtype == np.int64
-        assert split.images.flags.c_contiguous
+        assert split.inputs.flags.c_contiguous
         assert split.labels.flags.c_contiguous
         assert set(split.labels.tolist()) == set(range(info.classes))
     assert data.client_indices.shape == (30, 40)
@@ -50,7 +50,7 @@ def test_arrays_have_the_promised_shapes(task, data):
 
 
 def test_normalisation_constants_are_those_of_the_train_part(data):
-    pixels = data.train.images / 255.0
+    pixels = data.train.inputs / 255.0
     assert data.info.mean == pytest.approx((pixels.mean(),), abs=1e-4)
     assert data.info.std == pytest.approx((pixels.std(),), abs=1e-4)
 
@@ -58,7 +58,7 @@ def test_normalisation_constants_are_those_of_the_train_part(data):
 def test_parts_do_not_depend_on_the_experiment_seed_but_the_partition_does(task, data):
     other = load_task(task, seed=4)
     for name, split in parts(data).items():
-        np.testing.assert_array_equal(split.images, parts(other)[name].images)
+        np.testing.assert_array_equal(split.inputs, parts(other)[name].inputs)
         np.testing.assert_array_equal(split.labels, parts(other)[name].labels)
     assert (other.client_indices != data.client_indices).any()
 
@@ -77,7 +77,7 @@ def test_plain_digits_are_scikit_learns():
     data = load_task(DigitsTask(clients=2), seed=0)
     assert [len(split) for split in parts(data).values()] == [1078, 269, 90, 360]
     order = np.concatenate(split_indices(1797, digits.PERCENT))
-    joined = np.concatenate([split.images for split in parts(data).values()])
+    joined = np.concatenate([split.inputs for split in parts(data).values()])
     levels = original.images[order].astype(int)[:, None]
     np.testing.assert_array_equal(joined, np.array([round(v * 255 / 16) for v in range(17)])[levels])
     labels = np.concatenate([split.labels for split in parts(data).values()])
@@ -100,7 +100,7 @@ def test_copies_of_one_original_stay_in_one_part():
     for split, indices in zip(parts(data).values(), split_indices(1797, digits.PERCENT), strict=True):
         assert len(split) == digits.COPIES * len(indices)
         np.testing.assert_array_equal(
-            split.images.reshape(len(indices), digits.COPIES, 12, 12), posed[indices]
+            split.inputs.reshape(len(indices), digits.COPIES, 12, 12), posed[indices]
         )
         np.testing.assert_array_equal(split.labels[:: digits.COPIES], original.target[indices])
 
@@ -156,7 +156,7 @@ def test_plain_digits_can_be_learnt():
     model = build_model(CnnSettings(), data.info, seed=0)
 
     def tensors(split):
-        pixels = torch.from_numpy(split.images).float() / 255
+        pixels = torch.from_numpy(split.inputs).float() / 255
         return (pixels - data.info.mean[0]) / data.info.std[0], torch.from_numpy(split.labels)
 
     images, labels = tensors(data.train)

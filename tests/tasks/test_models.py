@@ -8,7 +8,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fedrevive.core.feature_statistics import FeatureTracker, recorded_inputs, statistic_layers
-from fedrevive.settings.model import CnnSettings, FedAvgCnnSettings
+from fedrevive.settings.errors import UserError
+from fedrevive.settings.model import CnnSettings, ConvNetSettings, FedAvgCnnSettings
 from fedrevive.tasks.federated import TaskInfo
 from fedrevive.tasks.models import build_model, forward_flops
 
@@ -135,3 +136,23 @@ def test_the_fedavg_cnn_trains_one_step_on_other_sizes(norm):
     nn.functional.cross_entropy(model.module(images), torch.arange(5)).backward()
     assert torch.isfinite(model.gradient).all()
     assert model.gradient.count_nonzero() > 0.3 * model.spec.parameter_count
+
+
+def test_the_convnet_has_its_published_size():
+    model = build_model(ConvNetSettings(), square(28, classes=62), seed=0)
+    assert model.spec.parameter_count == 421_058  # 0.42 M
+    assert model.module(torch.zeros(2, 1, 28, 28)).shape == (2, 62)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_convnet_trains_one_step_on_other_sizes(norm):
+    model = build_model(ConvNetSettings(norm=norm), square(12, channels=3, classes=7), seed=1)
+    images = torch.randn(5, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    nn.functional.cross_entropy(model.module(images), torch.arange(5)).backward()
+    assert torch.isfinite(model.gradient).all()
+    assert model.gradient.count_nonzero() > 0.3 * model.spec.parameter_count
+
+
+def test_the_convnet_refuses_images_that_are_too_small():
+    with pytest.raises(UserError, match=r"model\.name: convnet needs images of 12x12"):
+        build_model(ConvNetSettings(), square(8), seed=0)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedrevive.core.seeds import Purpose, numpy_generator
-from fedrevive.settings.task import DirichletPartition, IidPartition
+from fedrevive.settings.errors import UserError
+from fedrevive.settings.task import DirichletPartition, IidPartition, NaturalPartition
 from fedrevive.tasks.partition import class_counts, deal, dirichlet_proportions, partition
 
 CLASSES = 10
@@ -163,3 +164,39 @@ def test_the_seed_decides(how):
     first = partition(how, LABELS, 50, 20, seed=7)
     np.testing.assert_array_equal(first, partition(how, LABELS, 50, 20, seed=7))
     assert (first != partition(how, LABELS, 50, 20, seed=8)).any()
+
+
+@given(
+    st.lists(st.integers(0, 8), min_size=1, max_size=60),
+    st.integers(1, 12),
+    st.integers(1, 9),
+    st.integers(0, 2**32),
+)
+def test_a_natural_client_holds_what_one_person_has(people, clients, most, seed):
+    owners = np.array(people)
+    known, counts = np.unique(owners, return_counts=True)
+    deal_out = lambda: partition(NaturalPartition(), np.zeros_like(owners), clients, most, seed, owners)  # noqa: E731
+    if clients > len(known):
+        with pytest.raises(UserError, match=f"task.clients: {clients} is more than the {len(known)} people"):
+            deal_out()
+        return
+    indices = deal_out()
+    assert indices.dtype == np.int32
+    np.testing.assert_array_equal(indices, deal_out())
+    seen = set()
+    for row in indices:
+        held = row[row >= 0]
+        assert (row[len(held) :] == -1).all()  # the empty places are at the end
+        (person,) = set(owners[held].tolist())
+        assert len(set(held.tolist())) == len(held) == min(most, counts[known == person][0])
+        assert person not in seen
+        seen.add(person)
+
+
+def test_which_people_and_which_of_their_samples_is_drawn_at_random():
+    owners = np.repeat(np.arange(50), 40)
+    drawn = [partition(NaturalPartition(), owners, 5, 3, seed, owners) for seed in range(40)]
+    people = {int(person) for indices in drawn for person in owners[indices[:, 0]]}
+    places = {int(place) for indices in drawn for place in (indices % 40).ravel()}
+    assert len(people) > 45
+    assert places == set(range(40))

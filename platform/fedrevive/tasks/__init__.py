@@ -8,13 +8,27 @@ from typing import Any
 
 from fedrevive.settings.task import (
     Cifar10Task,
+    Cifar100Task,
     DigitsAffineTask,
     DigitsTask,
     FashionMnistTask,
     FederatedTask,
+    FemnistTask,
+    MnistWritersTask,
+    NewsgroupsTask,
+    NextTokenTask,
     TaskSettings,
 )
-from fedrevive.tasks import cifar10, digits, fashion_mnist
+from fedrevive.tasks import (
+    cifar10,
+    cifar100,
+    digits,
+    fashion_mnist,
+    femnist,
+    mnist_writers,
+    newsgroups,
+    next_token,
+)
 from fedrevive.tasks.federated import FederatedData, Split, Splits, TaskInfo
 
 __all__ = ["FederatedData", "Split", "TaskInfo", "check_data", "load_task", "task_info"]
@@ -32,6 +46,11 @@ _SOURCES: dict[type[FederatedTask], _Source] = {
     DigitsAffineTask: _Source(lambda _: digits.AFFINE_INFO, lambda _, __: digits.load_digits_affine()),
     FashionMnistTask: _Source(fashion_mnist.info, fashion_mnist.load, fashion_mnist.check),
     Cifar10Task: _Source(cifar10.info, cifar10.load, cifar10.check),
+    Cifar100Task: _Source(cifar100.info, cifar100.load, cifar100.check),
+    FemnistTask: _Source(lambda _: femnist.INFO, femnist.load, femnist.check),
+    MnistWritersTask: _Source(mnist_writers.info, mnist_writers.load, mnist_writers.check),
+    NewsgroupsTask: _Source(newsgroups.info, newsgroups.load, newsgroups.check),
+    NextTokenTask: _Source(next_token.info, next_token.load, next_token.check),
 }
 
 
@@ -64,7 +83,12 @@ def load_task(settings: TaskSettings, seed: int, download: bool = False) -> Fede
 
     splits = _SOURCES[type(settings)].splits(settings, download)
     client_indices = partition(
-        settings.partition, splits.train.labels, settings.clients, settings.samples_per_client, seed
+        settings.partition,
+        splits.train.labels,
+        settings.clients,
+        settings.samples_per_client,
+        seed,
+        splits.train_owners,
     )
     return FederatedData(
         info=task_info(settings),
@@ -73,4 +97,5 @@ def load_task(settings: TaskSettings, seed: int, download: bool = False) -> Fede
         kd=splits.kd,
         test=splits.test,
         client_indices=client_indices,
+        snippets=splits.snippets,
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from fedrevive.settings.task import FashionMnistTask
 from fedrevive.tasks.federated import Split, Splits, TaskInfo, split_indices
+from fedrevive.tasks.idx_files import check_idx_pair
 from fedrevive.tasks.torchvision_files import average_pool, corrupt, download, require
 
 NAME, TITLE, DATASET = "fashion_mnist", "Fashion-MNIST", "FashionMNIST"
@@ -48,7 +48,9 @@ def check(settings: FashionMnistTask) -> None:
     """
     raw = Path(settings.data_dir).expanduser() / "FashionMNIST" / "raw"
     for part in ("train", "t10k"):
-        _check(settings.data_dir, raw, part)
+        images, labels = raw / f"{part}-images-idx3-ubyte", raw / f"{part}-labels-idx1-ubyte"
+        require([images, labels], settings.data_dir, DATASET, TITLE)
+        check_idx_pair(images, labels, SIDE)
 
 
 def _read(root: Path, train: bool, side: int) -> Split:
@@ -67,28 +69,3 @@ def _download(root: Path) -> None:
     from torchvision.datasets import FashionMNIST
 
     download(lambda: FashionMNIST(str(root), download=True), TITLE)
-
-
-def _check(data_dir: str, raw: Path, part: str) -> None:
-    """Judge both files of a part by their headers, before torchvision reads them with bare assertions."""
-    images, labels = raw / f"{part}-images-idx3-ubyte", raw / f"{part}-labels-idx1-ubyte"
-    require([images, labels], data_dir, DATASET, TITLE)
-    count, *sides = _dimensions(images, 3)
-    if sides != [SIDE, SIDE]:
-        raise corrupt(images, f"images of {sides[0]}x{sides[1]}, expected {SIDE}x{SIDE}")
-    if _dimensions(labels, 1) != [count]:
-        raise corrupt(labels, f"expected one label for each of {count} images")
-
-
-def _dimensions(path: Path, expected: int) -> list[int]:
-    """Shape from an idx header: 0, 0, type 8 (uint8), number of dimensions, each as a big-endian uint32."""
-    size = path.stat().st_size
-    start = 4 + 4 * expected
-    with path.open("rb") as file:
-        header = file.read(start)
-    if len(header) < start or header[:4] != bytes([0, 0, 8, expected]):
-        raise corrupt(path, f"no idx header of uint8 with {expected} dimensions")
-    shape = [int.from_bytes(header[at : at + 4], "big") for at in range(4, start, 4)]
-    if size != start + math.prod(shape) or 0 in shape:
-        raise corrupt(path, f"{size} bytes, its header says {start + math.prod(shape)}")
-    return shape

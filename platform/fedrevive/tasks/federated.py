@@ -1,14 +1,16 @@
-"""Federated data in memory: one pool of images, and for every client the indices of its own samples."""
+"""Federated data in memory: one pool of samples, and for every client the indices of its own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 SPLIT_SEED = 42
 """Every experiment sees the same parts, whatever its own seed. Published example: 42."""
+NONE = -1
+"""In place of a sample's index."""
 
 
 @dataclass(frozen=True)
@@ -16,21 +18,23 @@ class TaskInfo:
     """What a task's networks need to know; no data."""
 
     name: str
-    input_shape: tuple[int, int, int]
-    """(C, H, W) in pixels."""
+    input_shape: tuple[int, ...]
+    """(C, H, W) in pixels; (L,) for texts of L tokens."""
     classes: int
     mean: tuple[float, ...]
-    """Mean of each channel over the train part, pixels scaled to [0, 1]."""
+    """Mean of each channel over the train part, pixels scaled to [0, 1]; () for texts."""
     std: tuple[float, ...]
-    """Standard deviation of each channel, same scale."""
+    """Standard deviation of each channel, same scale; () for texts."""
+    vocabulary: int | None = None
+    """Token ids are 0..vocabulary - 1, of which 0 is padding; None for images."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images and their labels."""
+    """Samples and their labels."""
 
-    images: NDArray[np.uint8]
-    """[n, C, H, W], C-contiguous."""
+    inputs: NDArray[np.uint8] | NDArray[np.int32]
+    """Images [n, C, H, W], uint8, or token ids [n, L], int32; C-contiguous."""
     labels: NDArray[np.int64]
     """[n], in [0, classes)."""
 
@@ -39,7 +43,7 @@ class Split:
 
     def take(self, indices: NDArray[np.int64]) -> Split:
         """A copy of the named samples, in the order of `indices`."""
-        return Split(self.images[indices], self.labels[indices])
+        return Split(self.inputs[indices], self.labels[indices])
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,13 @@ class Splits:
     validation: Split
     """For decisions made while training: stopping, tuning."""
     kd: Split
-    """Real images for data-dependent distillation only; the data-free methods never touch it."""
+    """Real samples for data-dependent distillation only; the data-free methods never touch it."""
     test: Split
     """Behind every reported accuracy."""
+    train_owners: NDArray[np.int64] | None = field(default=None, kw_only=True)
+    """[n]: whose each sample of `train` is, >= 0; None where the data does not say."""
+    snippets: Split | None = field(default=None, kw_only=True)
+    """Public texts by class that nobody of the task wrote; None where there are none."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +73,15 @@ class FederatedData:
     kd: Split
     test: Split
     client_indices: NDArray[np.int32]
-    """[N, samples]: rows of `train` that each client holds."""
+    """[N, samples]: rows of `train` that each client holds; NONE fills the end of a row that holds fewer."""
+    snippets: Split | None = None
+    """Public texts by class that nobody of the task wrote; None where there are none."""
 
     def class_histograms(self) -> NDArray[np.int64]:
         """Samples of each class that each client holds, [N, classes]; a sample held twice counts twice."""
-        clients = len(self.client_indices)
+        clients, held = len(self.client_indices), self.client_indices != NONE
         rows = np.arange(clients)[:, None] * self.info.classes
-        flat = (rows + self.train.labels[self.client_indices]).ravel()
+        flat = (rows + self.train.labels[self.client_indices])[held]
         return np.bincount(flat, minlength=clients * self.info.classes).reshape(clients, self.info.classes)
 
 

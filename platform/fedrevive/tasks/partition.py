@@ -10,25 +10,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrevive.core.seeds import Purpose, numpy_generator
-from fedrevive.settings.task import DirichletPartition, Partition
+from fedrevive.settings.errors import UserError
+from fedrevive.settings.task import DirichletPartition, NaturalPartition, Partition
+from fedrevive.tasks.federated import NONE
 
 
 def partition(
-    settings: Partition, labels: NDArray[np.int64], clients: int, samples_per_client: int, seed: int
+    settings: Partition,
+    labels: NDArray[np.int64],
+    clients: int,
+    samples_per_client: int,
+    seed: int,
+    owners: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int32]:
     """Indices into `labels` that each client holds, [clients, samples_per_client].
 
-    Clients overlap once `clients * samples_per_client` exceeds the samples there are. Dirichlet rows are ordered
-    by class; local training shuffles.
+    Clients overlap once `clients * samples_per_client` exceeds the samples there are; in a natural partition they
+    never do, and a row ends with NONE where a person has fewer samples. Dirichlet rows are ordered by class; local
+    training shuffles.
 
     Args:
-        settings: IID or Dirichlet.
+        settings: IID, Dirichlet or natural.
         labels: class of every training sample, [n], n >= 1.
         clients: number of clients.
-        samples_per_client: samples of each.
+        samples_per_client: samples of each, in a natural partition at most.
         seed: the experiment's seed.
+        owners: whose each sample is, [n]; None where nobody knows.
+
+    Raises:
+        UserError: more clients than owners.
     """
     rng = numpy_generator(seed, Purpose.PARTITION)
+    if isinstance(settings, NaturalPartition):
+        assert owners is not None, "the settings allow it only where owners are known"
+        return by_owner(owners, clients, samples_per_client, rng)
     if isinstance(settings, DirichletPartition):
         present = np.unique(labels)
         proportions = dirichlet_proportions(settings.alpha, clients, len(present), rng)
@@ -37,6 +52,33 @@ def partition(
         return deal(counts, lists)
     shuffled = rng.permutation(len(labels)).astype(np.int32)
     return np.resize(shuffled, (clients, samples_per_client))
+
+
+def by_owner(
+    owners: NDArray[np.int64], clients: int, most: int, rng: np.random.Generator
+) -> NDArray[np.int32]:
+    """One owner per client, drawn without replacement, with all its samples or `most` of them drawn at random.
+
+    Returns:
+        [clients, samples], as wide as the largest client; NONE after a client's last sample.
+
+    Raises:
+        UserError: more clients than owners.
+    """
+    order = rng.permutation(len(owners))
+    order = order[np.argsort(owners[order], kind="stable")]  # by owner, shuffled within
+    _, first, counts = np.unique(owners[order], return_index=True, return_counts=True)
+    if clients > len(first):
+        raise UserError(
+            f"task.clients: {clients} is more than the {len(first)} people the training part is from; lower it"
+        )
+    chosen = rng.permutation(len(first))[:clients]
+    held = np.minimum(counts[chosen], most)
+    position = np.arange(held.max())
+    indices = np.full((clients, len(position)), NONE, np.int32)
+    filled = position < held[:, None]
+    indices[filled] = order[(first[chosen][:, None] + position)[filled]]
+    return indices
 
 
 def dirichlet_proportions(

@@ -46,11 +46,10 @@ def require(files: list[Path], data_dir: str, dataset: str, title: str) -> None:
         )
 
 
-def corrupt(path: Path, reason: str) -> UserError:
+def corrupt(path: Path, reason: str, remedy: str = "delete it and add --download") -> UserError:
     """The error (exit code 3) for a file that is not what was published."""
     return UserError(
-        f"task.data_dir: {path.name} is corrupt ({reason}); delete it and add --download; it lies in "
-        f"{path.parent.absolute()}",
+        f"task.data_dir: {path.name} is corrupt ({reason}); {remedy}; it lies in {path.parent.absolute()}",
         exit_code=ExitCode.CORRUPT,
     )
 
