@@ -36,6 +36,6 @@ def test_an_oracle_holds_the_true_histograms_and_the_kd_part(override: str) -> N
     oracle = server_context(config, torch.device("cpu"), server_data(config, data)).oracle
     assert oracle is not None
     assert oracle.class_histograms.tolist() == data.class_histograms().tolist()
-    assert oracle.kd_images.dtype == torch.uint8
-    assert (oracle.kd_images.numpy() == data.kd.images).all()
+    assert oracle.kd_inputs.dtype == torch.uint8
+    assert (oracle.kd_inputs.numpy() == data.kd.inputs).all()
     assert (oracle.kd_labels.numpy() == data.kd.labels).all()

@@ -33,7 +33,7 @@ def by_hand(config, vector, split) -> tuple[float, float]:
     """Accuracy and loss of a flat model on the raw images of a split."""
     model = new_model(config, "cpu")
     model.load(torch.from_numpy(vector))
-    pixels = (split.images.astype(np.float64) / 255 - 0.3052) / 0.3763
+    pixels = (split.inputs.astype(np.float64) / 255 - 0.3052) / 0.3763
     with torch.no_grad():
         logits = model.module.eval()(torch.from_numpy(pixels).float()).double()
     labels = torch.from_numpy(split.labels)

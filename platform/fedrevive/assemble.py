@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedrevive.algorithms import build_algorithm
-from fedrevive.algorithms.server_algorithm import Oracle, ServerContext, needs_oracle
+from fedrevive.algorithms.server_algorithm import Oracle, ServerContext, needs_oracle, needs_snippets
 from fedrevive.core.evaluation import measure
 from fedrevive.core.faults import Fault, corrupted
 from fedrevive.core.gate import Gate
-from fedrevive.core.local_training import ClientData, normalised, train_client
+from fedrevive.core.local_training import ClientData, model_inputs, train_client
 from fedrevive.core.messages import ClientTask, ClientUpdate, FloatVector, ModelSnapshot
 from fedrevive.core.model_state import FlatModel
+from fedrevive.pretrained import generator_weights
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.errors import UserError
 from fedrevive.settings.faults import FaultSettings
@@ -59,7 +60,7 @@ def require_devices(config: ExperimentConfig) -> None:
 def server_context(
     config: ExperimentConfig, device: torch.device, data: FederatedData | None
 ) -> ServerContext:
-    """What an algorithm needs to know of the experiment; `data` becomes its oracle."""
+    """What an algorithm needs to know of the experiment; of `data`, what its settings ask for."""
     info = task_info(config.task)
     model = new_model(config, device)
     return ServerContext(
@@ -73,7 +74,10 @@ def server_context(
         forward_flops=forward_flops(model, info),
         device=device,
         seed=config.seed,
-        oracle=None if data is None else _oracle(data, device),
+        oracle=_oracle(data, device) if data is not None and needs_oracle(config.algorithm) else None,
+        vocabulary=info.vocabulary,
+        snippets=_snippets(data, device) if data is not None and needs_snippets(config.algorithm) else None,
+        generator_weights=generator_weights(config),
     )
 
 
@@ -82,22 +86,30 @@ def server(config: ExperimentConfig, data: FederatedData | None) -> Server:
 
     Args:
         config: the experiment.
-        data: looked at only when the settings ask for an oracle; None will do for all others.
+        data: looked at only when the settings ask for an oracle or for snippets; None will do for all others.
 
     Raises:
-        ValueError: an oracle is asked for and there is no data to read it from.
+        ValueError: there is no data to read what is asked for.
     """
     device = server_device(config)
     visible = server_data(config, data)
-    if visible is None and needs_oracle(config.algorithm):
-        raise ValueError(f"algorithm: these settings of {config.algorithm.name} need an oracle, hence data")
+    if visible is None and _needs_data(config):
+        raise ValueError(
+            f"algorithm: these settings of {config.algorithm.name} need an oracle or snippets, hence data"
+        )
     context = server_context(config, device, visible)
     return Server(build_algorithm(config, context), Gate(config.server.gate, context.spec), device)
 
 
 def server_data(config: ExperimentConfig, data: T) -> T | None:
-    """What of `data` (itself, or a reference to it) the server may have: nothing unless it is an oracle."""
-    return data if needs_oracle(config.algorithm) else None
+    """What of `data` (itself, or a reference to it) the server may have: nothing, unless it is an oracle or reads the
+    task's public snippets.
+    """
+    return data if _needs_data(config) else None
+
+
+def _needs_data(config: ExperimentConfig) -> bool:
+    return needs_oracle(config.algorithm) or needs_snippets(config.algorithm)
 
 
 def client_trainer(config: ExperimentConfig, data: FederatedData) -> ClientTrainer:
@@ -111,7 +123,7 @@ def client_trainer(config: ExperimentConfig, data: FederatedData) -> ClientTrain
     info = data.info
     mean, std = torch.tensor(info.mean, device=device), torch.tensor(info.std, device=device)
     clients = ClientData(
-        images=_channels_last(data.train).to(device),
+        inputs=_stored(data.train).to(device),
         labels=_tensor(data.train.labels).to(device),
         client_indices=_tensor(data.client_indices).to(device),
         mean=mean,
@@ -186,9 +198,15 @@ def _delta_factor(faults: FaultSettings, fault: Fault) -> float | None:
 def _oracle(data: FederatedData, device: torch.device) -> Oracle:
     return Oracle(
         class_histograms=_tensor(data.class_histograms()).to(device),
-        kd_images=_tensor(data.kd.images).to(device),
+        kd_inputs=_tensor(data.kd.inputs).to(device),
         kd_labels=_tensor(data.kd.labels).to(device),
     )
+
+
+def _snippets(data: FederatedData, device: torch.device) -> tuple[Tensor, Tensor]:
+    assert data.snippets is not None, "every task of texts has snippets"
+    texts, classes = _tensor(data.snippets.inputs), _tensor(data.snippets.labels)
+    return texts.long().to(device), classes.to(device)
 
 
 def sample_flops(config: ExperimentConfig) -> float:
@@ -202,12 +220,14 @@ def client_flops(config: ExperimentConfig) -> float:
 
 
 def _measured(split: Split, clients: ClientData) -> tuple[Tensor, Tensor]:
-    images = normalised(_channels_last(split).to(clients.images.device), clients.mean, clients.std)
-    return images, _tensor(split.labels).to(clients.images.device)
+    inputs = model_inputs(_stored(split).to(clients.inputs.device), clients.mean, clients.std)
+    return inputs, _tensor(split.labels).to(clients.inputs.device)
 
 
-def _channels_last(split: Split) -> Tensor:
-    return _tensor(split.images).permute(0, 2, 3, 1).contiguous()
+def _stored(split: Split) -> Tensor:
+    """Images channels last, [n, H, W, C]; token ids [n, L] as they are."""
+    inputs = _tensor(split.inputs)
+    return inputs.permute(0, 2, 3, 1).contiguous() if inputs.dim() == 4 else inputs
 
 
 def _tensor(array: NDArray) -> Tensor:  # type: ignore[type-arg]

@@ -65,9 +65,11 @@ class Machinery:
     """Client actors per lane. With one, the whole run takes place in a single actor: nothing is gained by moving
     models between processes that share a CPU."""
     cpus: int
-    """CPUs of this machine."""
+    """CPUs of this machine, or of the cluster."""
     download: bool
     """Fetch missing data."""
+    address: str | None = None
+    """Head of a cluster, host:port; None = a Ray of our own."""
 
 
 def run_stages(
@@ -215,7 +217,9 @@ def _runners(
     if machinery.workers == 1:
         from fedrevive.runtime.run_actor import run_lanes
 
-        with run_lanes(configs[0], lanes=machinery.lanes, cpus=machinery.cpus) as lanes:
+        with run_lanes(
+            configs[0], lanes=machinery.lanes, cpus=machinery.cpus, address=machinery.address
+        ) as lanes:
             yield [
                 lambda entry, lane=lane: lane.run(entry.config, open_as(entry), machinery.download, stop)  # type: ignore[misc]
                 for lane in lanes
@@ -225,7 +229,12 @@ def _runners(
 
     data = load_task(configs[0].task, configs[0].seed, machinery.download)
     with executor_lanes(
-        configs, data, lanes=machinery.lanes, workers=machinery.workers, cpus=machinery.cpus
+        configs,
+        data,
+        lanes=machinery.lanes,
+        workers=machinery.workers,
+        cpus=machinery.cpus,
+        address=machinery.address,
     ) as factories:
         yield [
             lambda entry, make=make: run_on(make, entry.config, open_as(entry), machinery.download, stop)  # type: ignore[misc]

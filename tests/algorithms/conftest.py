@@ -13,6 +13,7 @@ from torch import nn
 
 from fedrevive.algorithms import ServerAlgorithm, ServerContext, ServerState, build_algorithm
 from fedrevive.algorithms.server_algorithm import Oracle, needs_oracle
+from fedrevive.core.generator import build_generator
 from fedrevive.core.messages import ClientUpdate, ModelSnapshot, StepInfo
 from fedrevive.core.model_state import FlatModel
 from fedrevive.core.state_tree import encode
@@ -20,12 +21,13 @@ from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.algorithm import AlgorithmSettings
 from fedrevive.settings.experiment import ServerSettings, StopSettings
 from fedrevive.settings.fedrevive import FedReviveSettings
-from fedrevive.settings.model import CnnSettings
+from fedrevive.settings.model import CnnSettings, TextTransformerSettings
 from fedrevive.settings.task import DigitsTask
 from fedrevive.tasks.federated import TaskInfo
 from fedrevive.tasks.models import build_model, forward_flops
 
 INFO = TaskInfo("toy", (1, 8, 8), 3, (0.4,), (0.3,))
+TEXTS = TaskInfo("toy", (6,), 3, (), (), vocabulary=20)
 
 Step = tuple[ServerState, StepInfo]
 
@@ -45,23 +47,37 @@ SMALL = FedReviveSettings(
 )
 
 
-def make_context(norm: str = "none", seed: int = 3, oracle: Oracle | None = None) -> ServerContext:
+def make_context(
+    norm: str = "none",
+    seed: int = 3,
+    oracle: Oracle | None = None,
+    settings: AlgorithmSettings = SMALL,
+    info: TaskInfo = INFO,
+) -> ServerContext:
+    """The context of `settings`, which matter only where they name a pre-trained generator."""
+    network = CnnSettings(width=4, norm=norm) if info is INFO else TextTransformerSettings(width=8, layers=1)
+
     def new_model():
-        return build_model(CnnSettings(width=4, norm=norm), INFO, seed)
+        return build_model(network, info, seed)
 
     model = new_model()
+    weights = None
+    if isinstance(settings, FedReviveSettings) and settings.generator_file is not None:
+        weights = build_generator(settings, info.input_shape, 99, torch.device("cpu")).state_dict()
     return ServerContext(
         new_model=new_model,
         initial_model=model.vector.clone(),
         spec=model.spec,
-        input_shape=INFO.input_shape,
-        classes=INFO.classes,
-        mean=INFO.mean,
-        std=INFO.std,
-        forward_flops=forward_flops(model, INFO),
+        input_shape=info.input_shape,
+        classes=info.classes,
+        mean=info.mean,
+        std=info.std,
+        forward_flops=forward_flops(model, info),
         device=torch.device("cpu"),
         seed=seed,
         oracle=oracle,
+        vocabulary=info.vocabulary,
+        generator_weights=weights,
     )
 
 
@@ -70,7 +86,7 @@ def make_oracle() -> Oracle:
     return Oracle(
         class_histograms=torch.randint(0, 9, (6, INFO.classes), generator=random)
         + torch.eye(6, INFO.classes).long(),
-        kd_images=torch.randint(0, 256, (30, *INFO.input_shape), generator=random).to(torch.uint8),
+        kd_inputs=torch.randint(0, 256, (30, *INFO.input_shape), generator=random).to(torch.uint8),
         kd_labels=torch.arange(30) % INFO.classes,
     )
 
@@ -207,6 +223,12 @@ def context_of() -> Callable[..., ServerContext]:
 
 
 @pytest.fixture(scope="session")
+def infos() -> dict[str, TaskInfo]:
+    """The world's task as images and as texts."""
+    return {"images": INFO, "texts": TEXTS}
+
+
+@pytest.fixture(scope="session")
 def oracle_of() -> Callable[[], Oracle]:
     return make_oracle
 
@@ -239,14 +261,21 @@ def trace() -> Callable[..., list[Step]]:
 
 @pytest.fixture(scope="session")
 def drive() -> Callable[..., list[Step]]:
-    """drive(settings, arrivals=..., norm=..., concurrency=..., lr=..., updates=...) -> [(state, info)]; with an oracle
-    for settings that ask for one.
+    """drive(settings, arrivals=, norm=, info=, concurrency=, lr=, updates=) -> [(state, info)]; with an
+    oracle for settings that ask for one.
     """
 
     def run(
-        settings: AlgorithmSettings, *, arrivals: int = 16, norm: str = "none", concurrency: int = 4, **server
+        settings: AlgorithmSettings,
+        *,
+        arrivals: int = 16,
+        norm: str = "none",
+        info: TaskInfo = INFO,
+        concurrency: int = 4,
+        **server,
     ) -> list[Step]:
-        context = make_context(norm, oracle=make_oracle() if needs_oracle(settings) else None)
+        oracle = make_oracle() if needs_oracle(settings) else None
+        context = make_context(norm, oracle=oracle, settings=settings, info=info)
         config = make_config(settings, concurrency=concurrency, **server)
         return drive_algorithm(build_algorithm(config, context), context, arrivals, concurrency)
 

@@ -80,7 +80,7 @@ def slow_delta(context, settings, state, update, after) -> np.ndarray:
     student = module_of(state.model).train()
     counts = oracle.class_histograms[[teacher.client_id for teacher in after.memory.teachers]].double()
     proportions = (counts / counts.sum(dim=1, keepdim=True)).float()
-    images = oracle.kd_images.double() / 255
+    images = oracle.kd_inputs.double() / 255
     drawn = draw_by_class(
         SyntheticPool(images, oracle.kd_labels),
         proportions,

@@ -206,7 +206,7 @@ def test_a_teacher_that_is_not_finite_leaves_the_raw_update(
     after, info = algorithm.apply(state, base, update_of(base, context, 1, 99))
     assert bool(torch.isfinite(after.model).all())
     assert bool(torch.isfinite(after.memory.generator.parameters).all())
-    assert bool(torch.isfinite(after.memory.pool.images).all())
+    assert bool(torch.isfinite(after.memory.pool.samples).all())
     assert np.isfinite(info.client_delta_norm)
 
 

@@ -82,10 +82,10 @@ def test_a_round_starts_from_the_servers_model_and_reports_its_terms(
     images, labels, terms = slow_round(context, settings, before, after)
     pool = after.memory.pool
     assert torch.equal(pool.labels[-8:], labels)
-    torch.testing.assert_close(pool.images[-8:].double(), images, atol=1e-6, rtol=0)
+    torch.testing.assert_close(pool.samples[-8:].double(), images, atol=1e-6, rtol=0)
     assert info.onehot_loss == pytest.approx(terms["onehot"], rel=1e-5)
     assert info.feature_loss == pytest.approx(terms["feature"], rel=1e-5)
-    assert info.adversarial_loss == pytest.approx(terms["adversarial"], rel=1e-4)
+    assert info.adversarial_loss == pytest.approx(terms["adversarial"], abs=1e-7)
     total = 0.9 * terms["onehot"] + 3e-3 * terms["feature"] + 0.7 * terms["adversarial"]
     assert info.synthesis_loss == pytest.approx(total, rel=1e-5)
     assert terms["adversarial"] < -1e-4, "the case must exercise the agreement mask"

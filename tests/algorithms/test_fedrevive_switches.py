@@ -127,13 +127,13 @@ def test_noise_and_real_images_replace_the_generators_and_nothing_else(
         if pool == "real":
             known = {
                 image.numpy().tobytes(): int(y)
-                for image, y in zip(oracle.kd_images.float() / 255, oracle.kd_labels, strict=True)
+                for image, y in zip(oracle.kd_inputs.float() / 255, oracle.kd_labels, strict=True)
             }
             assert all(
-                known[i.numpy().tobytes()] == int(y) for i, y in zip(held.images, held.labels, strict=True)
+                known[i.numpy().tobytes()] == int(y) for i, y in zip(held.samples, held.labels, strict=True)
             )
         else:
-            inputs = (held.images - 0.4) / 0.3
+            inputs = (held.samples - 0.4) / 0.3
             assert float(inputs.mean()) == pytest.approx(0, abs=0.1)
             assert float(inputs.std()) == pytest.approx(1, abs=0.1)
     first_of_plain = next(state.memory.pool for state, info in plain if info.pool_size)

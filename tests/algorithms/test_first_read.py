@@ -42,6 +42,7 @@ BASES = {
     "server_ema": {**SMALL, "reviver.kind": "server_ema"},
     "convex": {**EAGER, "reptile.kind": "convex"},
     "noise": {**EAGER, "pool": "noise"},
+    "texts": {**EAGER, "prompt_vectors": 2},
     "small-pool": {**EAGER, "pool_capacity": 4},
     "quantile": {**ADAPTIVE, "beta.family": "running_quantile", "beta.window": 3, "beta.quantile": 0.8},
     "dd_fedrevive": {**COMMON, "name": "dd_fedrevive"},
@@ -72,6 +73,10 @@ CHANGES: list[tuple[str, str, object]] = [
     ("fedrevive", "latent_size", 8),
     ("fedrevive", "generator_width", 8),
     ("fedrevive", "embedding_weight", 3.0),
+    ("fedrevive", "generator_file", "generator.safetensors"),
+    ("texts", "text_start", "random"),
+    ("texts", "prompt_vectors", 1),
+    ("texts", "pool", "noise"),
     ("fedrevive", "weights.onehot", 0.0),
     ("fedrevive", "weights.feature_stats", 5.0),
     ("fedrevive", "weights.adversarial", 50.0),
@@ -170,9 +175,11 @@ def known() -> dict:
 
 @pytest.mark.parametrize("updates", [1, 2])
 @pytest.mark.parametrize(("base", "path", "value"), CHANGES, ids=str)
-def test_runs_agree_until_the_first_read(base, path, value, updates, drive, known, context_of) -> None:
+def test_runs_agree_until_the_first_read(base, path, value, updates, drive, known, context_of, infos) -> None:
+    info = infos["texts" if base == "texts" else "images"]
+
     def run(config):
-        return drive(config.algorithm, arrivals=ARRIVALS * updates, updates=updates)
+        return drive(config.algorithm, arrivals=ARRIVALS * updates, updates=updates, info=info)
 
     config, other = experiment(base, {}, updates), experiment(base, changed(path, value), updates)
     if (base, updates) not in known:
@@ -183,7 +190,8 @@ def test_runs_agree_until_the_first_read(base, path, value, updates, drive, know
     assert 0 < shared < len(steps)
     assert [info for _, info in steps[:shared]] == [info for _, info in others[:shared]]
     staleness = [info.staleness for _, info in steps[:shared]]
-    taken_over = forked_state(other, context_of(), steps[shared - 1][0], staleness)
+    context = context_of(settings=other.algorithm, info=info)
+    taken_over = forked_state(other, context, steps[shared - 1][0], staleness)
     assert encoded(taken_over) == encoded(others[shared - 1][0])
     differs = any(
         left != right or encoded(a.model) != encoded(b.model)

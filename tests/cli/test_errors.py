@@ -36,7 +36,7 @@ def fedrevive(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         (["config", "--hulp"], "error: no such option: --hulp (Possible options: --help)"),
         (["--versoin"], "error: no such option: --versoin (Possible options: --version)"),
         (["confg"], "error: no such command 'confg'. Did you mean 'config'?"),
-        (["config"], "error: no experiment: name a preset (cifar10, demo, digits,"),
+        (["config"], "error: no experiment: name a preset (cifar10, cifar100, demo, digits,"),
         (["config", "seed=1"], "error: stop: no stop condition"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 import torch
 
-from fedrevive.core.augmentation import PADDING, build_augmentation, crop_flip
+from fedrevive.core.augmentation import MAX_DEGREES, PADDING, build_augmentation, crop_flip, rotate
 
 CPU = torch.device("cpu")
 
@@ -54,3 +54,25 @@ def test_crop_flip_draws_from_its_generator_only_and_passes_gradients() -> None:
     first.sum().backward()
     assert images.grad is not None
     torch.testing.assert_close(images.grad.sum(), torch.tensor(4.0 * 64))
+
+
+def test_rotate_turns_every_image_by_its_own_angle_as_torchvision_does() -> None:
+    from torchvision.transforms.functional import rotate as reference
+
+    images = torch.randint(0, 256, (30, 3, 32, 32), generator=random(), dtype=torch.uint8)
+    turned = rotate(images, random(1))
+    assert turned.dtype == torch.uint8
+    angles = MAX_DEGREES * (2 * torch.rand(30, generator=random(1)) - 1)
+    assert angles.min() < -12
+    assert angles.max() > 12
+    for image, result, angle in zip(images, turned, angles.tolist(), strict=True):
+        agreement = (reference(image, angle) == result).float().mean()
+        assert agreement > 0.98  # a pixel between two may fall to either
+        assert (reference(image, -angle) == result).float().mean() < agreement or abs(angle) < 2
+
+
+def test_rotate_brings_black_in_from_outside() -> None:
+    turned = rotate(torch.full((20, 1, 16, 24), 200, dtype=torch.uint8), random(2))
+    assert set(turned.unique().tolist()) == {0, 200}
+    assert (turned[:, :, 4:12, 8:16] == 200).all()
+    assert turned.permute(0, 2, 3, 1).is_contiguous()

@@ -106,7 +106,7 @@ def slow_delta(
     losses = []
     for step in range(steps):
         taken = [row[step * batch : (step + 1) * batch] for row in drawn]
-        images = [(samples.images[rows].double() - INFO.mean[0]) / INFO.std[0] for rows in taken]
+        images = [(samples.samples[rows].double() - INFO.mean[0]) / INFO.std[0] for rows in taken]
         own = torch.softmax(module(torch.cat(images)), dim=1).view(len(taken), batch, -1)
         loss = torch.zeros((), dtype=torch.float64)
         for k, each in enumerate(asked.models):
@@ -163,7 +163,7 @@ def test_without_class_weights_batches_ignore_the_proportions() -> None:
 def test_blocks_of_steps_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = FedReviveSettings(distill_steps=5, distill_batch=8)
     whole = run(settings, model(7), teachers())
-    monkeypatch.setattr("fedrevive.core.distillation.BLOCK_IMAGES", 2 * 3 * 8)
+    monkeypatch.setattr("fedrevive.core.distillation.BLOCK_SAMPLES", 2 * 3 * 8)
     torch.testing.assert_close(run(settings, model(7), teachers()).delta, whole.delta, atol=1e-6, rtol=0)
 
 
@@ -180,7 +180,7 @@ def test_distilling_brings_the_student_closer() -> None:
     settings = FedReviveSettings(distill_steps=60, distill_batch=8, distill_lr=3e-3)
     guard = LossGuard({}, enabled=False)
     student, asked = model(7), teachers(seeds=(1,))
-    inputs = (pool().images - INFO.mean[0]) / INFO.std[0]
+    inputs = (pool().samples - INFO.mean[0]) / INFO.std[0]
     answers = asked.models[0].module(inputs)
     before = float(distillation_loss(student.module(inputs), answers, 1.0).detach())
     run(settings, student, asked, guard)
@@ -242,7 +242,7 @@ def test_augmentation_reaches_teacher_and_student_alike() -> None:
 def test_remembered_answers_teach_the_same() -> None:
     settings, asked = FedReviveSettings(distill_lr=0.01), teachers("batch")
     plain = build_augmentation("none", INFO.mean, INFO.std, CPU)
-    answers, _ = completed((), asked.models, pool().images, lambda images: plain(images, random(0)))
+    answers, _ = completed((), asked.models, pool().samples, lambda images: plain(images, random(0)))
     first, second = model(7), model(7)
     expected, found = run(settings, first, asked), run(settings, second, replace(asked, answers=answers))
     assert expected is not None

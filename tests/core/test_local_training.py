@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +31,7 @@ def whole_batches() -> tuple[ClientData, np.ndarray, np.ndarray]:
     images = random.integers(0, 256, (SAMPLES, 2, 2, 1), dtype=np.uint8)
     labels = random.integers(0, CLASSES, SAMPLES)
     data = ClientData(
-        images=torch.from_numpy(images),
+        inputs=torch.from_numpy(images),
         labels=torch.from_numpy(labels),
         client_indices=torch.arange(SAMPLES, dtype=torch.int32)[None],
         mean=torch.tensor([0.5]),
@@ -81,7 +83,7 @@ def federation() -> ClientData:
     count = CLIENTS * OWNED
     levels = torch.arange(count, dtype=torch.uint8)
     return ClientData(
-        images=levels[:, None, None, None].expand(count, 2, 2, 1).contiguous(),
+        inputs=levels[:, None, None, None].expand(count, 2, 2, 1).contiguous(),
         labels=torch.from_numpy(np.random.default_rng(2).integers(0, CLASSES, count)),
         client_indices=torch.arange(count, dtype=torch.int32).reshape(CLIENTS, OWNED),
         mean=torch.tensor([0.06]),
@@ -159,7 +161,7 @@ def photographs() -> ClientData:
     """One client with 16 noisy images of 9x10; no pixel is black, so that crops show what was added to them."""
     random = np.random.default_rng(4)
     return ClientData(
-        images=torch.from_numpy(random.integers(1, 256, (16, 9, 10, 3), dtype=np.uint8)),
+        inputs=torch.from_numpy(random.integers(1, 256, (16, 9, 10, 3), dtype=np.uint8)),
         labels=torch.arange(16) % CLASSES,
         client_indices=torch.arange(16, dtype=torch.int32)[None],
         mean=torch.tensor([0.1, 0.2, 0.3]),
@@ -229,6 +231,45 @@ def test_adam_starts_afresh_and_the_model_received_stays_as_it_was() -> None:
     again = train_client(model, base, data, task, settings, seed=9)
     np.testing.assert_array_equal(alone.model, again.model)
     np.testing.assert_array_equal(base, kept)
+
+
+@pytest.mark.parametrize("kind", ["crop_flip", "crop_flip_rotate"])
+def test_augmentation_is_a_function_of_the_job_and_leaves_the_data_alone(kind: str) -> None:
+    images = torch.randint(
+        1, 256, (16, 12, 12, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    data = ClientData(
+        inputs=images.clone(),
+        labels=torch.arange(16) % CLASSES,
+        client_indices=torch.arange(16, dtype=torch.int32)[None],
+        mean=torch.zeros(3),
+        std=torch.ones(3),
+    )
+    settings = ClientSettings.model_validate(
+        {"augmentation": kind, "batch_size": 16, "local_steps": 1, "optimizer": "sgd", "lr": 0.1}
+    )
+
+    def result(nth: int, chosen: ClientSettings = settings) -> np.ndarray:
+        module = nn.Sequential(nn.Flatten(), nn.Linear(432, CLASSES))
+        model = FlatModel(module, "reset")
+        base = np.zeros(model.spec.size, np.float32)
+        task = ClientTask(0, job=1, nth=nth, base_arrivals=0, dispatched_at=0, arrives_at=1)
+        return train_client(model, base, data, task, chosen, seed=0).model
+
+    np.testing.assert_array_equal(result(0), result(0))
+    assert (result(0) != result(1)).any()
+    other = settings.model_copy(update={"augmentation": "crop_flip" if "rotate" in kind else "none"})
+    assert (result(0) != result(0, other)).any()
+    assert torch.equal(data.inputs, images)
+
+
+def test_a_client_with_fewer_samples_trains_on_them_alone() -> None:
+    """The end of its row is -1."""
+    full = federation()
+    indices = full.client_indices.clone()
+    indices[3, 4:] = -1
+    assert dataclasses.replace(full, client_indices=indices).owned(3).tolist() == [21, 22, 23, 24]
+    assert full.owned(3).tolist() == list(range(21, 28))
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "group"])

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from fedrevive.core.augmentation import build_augmentation
 from fedrevive.core.feature_statistics import statistic_layers
-from fedrevive.core.generator import GeneratorState, build_generator, initial_state, meta_step
+from fedrevive.core.generator import GeneratorState, initial_state, meta_step
 from fedrevive.core.loss_guard import LossGuard
 from fedrevive.core.model_state import FlatModel
+from fedrevive.core.sample_generator import learning_images
 from fedrevive.core.synthesis import Round, SynthesisSetup, synthesis_terms, synthesise
 from fedrevive.core.teachers import Ensemble, draw_classes
 from fedrevive.settings.fedrevive import ConvexReptile, FedReviveSettings, SynthesisWeights
@@ -157,8 +158,8 @@ def one_round(
     settings: FedReviveSettings, norm: str = "none", guard: LossGuard | None = None
 ) -> tuple[GeneratorState, Round, SynthesisSetup]:
     augment = build_augmentation(settings.augmentation, INFO.mean, INFO.std, CPU)
-    setup = SynthesisSetup(settings, build_generator(settings, INFO.input_shape, 4, CPU), augment)
-    state = initial_state(setup.generator)
+    setup = SynthesisSetup(settings, learning_images(settings, INFO.input_shape, 4, CPU), augment)
+    state = initial_state(setup.generator.theta)
     teachers, student = ensemble(norm), frozen_model(7, norm)
     return state, synthesise(setup, state, teachers, student, guard or LossGuard({}), random(5)), setup
 
@@ -172,8 +173,8 @@ def slow_round(
     labels = draw_classes(teachers.proportions.mean(0)[None], settings.synthesis_batch, draws)[0]
     latents = torch.randn(settings.synthesis_batch, settings.latent_size, generator=draws)
     embeddings = torch.randn(3, settings.latent_size, generator=draws)
-    setup.generator.load(state.parameters)
-    generator = double(setup.generator)
+    setup.generator.theta.load(state.parameters)
+    generator = double(setup.generator.theta)
     for parameter in generator.parameters():
         parameter.grad = None
     codes, table = latents.double().requires_grad_(), embeddings.double().requires_grad_()
@@ -213,8 +214,8 @@ def test_a_round_equals_its_slow_form(norm: str, kept: int) -> None:
     torch.testing.assert_close(done.generator.parameters.double(), adapted, atol=1e-5, rtol=0)
     assert float((adapted - state.parameters).abs().max()) > 0.1
     assert done.losses["total"] == pytest.approx(totals[kept], rel=1e-5)
-    assert done.images is not None
-    torch.testing.assert_close(done.images.double(), batches[kept], atol=1e-5, rtol=0)
+    assert done.samples is not None
+    torch.testing.assert_close(done.samples.double(), batches[kept], atol=1e-5, rtol=0)
 
 
 def test_the_default_reptile_step_goes_towards_the_adapted_weights() -> None:
@@ -232,9 +233,9 @@ def test_a_round_is_repeatable_and_leaves_its_input_alone() -> None:
     again, second, _ = one_round(SETTINGS)
     assert torch.equal(before.parameters, again.parameters)
     assert torch.equal(first.generator.parameters, second.generator.parameters)
-    assert first.images is not None
-    assert second.images is not None
-    assert torch.equal(first.images, second.images)
+    assert first.samples is not None
+    assert second.samples is not None
+    assert torch.equal(first.samples, second.samples)
 
 
 def test_training_the_generator_lowers_its_loss() -> None:
@@ -242,8 +243,8 @@ def test_training_the_generator_lowers_its_loss() -> None:
         update={"weights": SynthesisWeights(adversarial=0.0), "generator_lr": 0.01}
     )
     augment = build_augmentation("none", INFO.mean, INFO.std, CPU)
-    setup = SynthesisSetup(settings, build_generator(settings, INFO.input_shape, 4, CPU), augment)
-    state, teachers, totals = initial_state(setup.generator), ensemble("none", 1), []
+    setup = SynthesisSetup(settings, learning_images(settings, INFO.input_shape, 4, CPU), augment)
+    state, teachers, totals = initial_state(setup.generator.theta), ensemble("none", 1), []
     for number in range(60):
         done = synthesise(setup, state, teachers, None, LossGuard({}), random(number))
         state = done.generator
@@ -265,9 +266,9 @@ def test_augmented_rounds_keep_images_that_are_not_augmented() -> None:
     settings = SETTINGS.model_copy(update={"augmentation": "crop_flip", "synthesis_steps": 1})
     plain = one_round(SETTINGS.model_copy(update={"synthesis_steps": 1}))[1]
     augmented = one_round(settings)[1]
-    assert plain.images is not None
-    assert augmented.images is not None
-    assert torch.equal(plain.images, augmented.images)
+    assert plain.samples is not None
+    assert augmented.samples is not None
+    assert torch.equal(plain.samples, augmented.samples)
     assert plain.losses["total"] != augmented.losses["total"]
 
 
@@ -281,9 +282,9 @@ def test_a_dropped_term_gives_no_gradient_but_still_counts_in_the_choice() -> No
 
 def test_teachers_that_are_not_finite_give_no_samples_and_leave_the_generator() -> None:
     augment = build_augmentation("none", INFO.mean, INFO.std, CPU)
-    setup = SynthesisSetup(SETTINGS, build_generator(SETTINGS, INFO.input_shape, 4, CPU), augment)
-    teachers, state = ensemble("none"), initial_state(setup.generator)
+    setup = SynthesisSetup(SETTINGS, learning_images(SETTINGS, INFO.input_shape, 4, CPU), augment)
+    teachers, state = ensemble("none"), initial_state(setup.generator.theta)
     teachers.models[0].parameters.fill_(math.nan)
     done = synthesise(setup, state, teachers, None, LossGuard({}), random(0))
-    assert done.images is None
+    assert done.samples is None
     assert torch.equal(done.generator.parameters, state.parameters)

@@ -28,14 +28,14 @@ def test_first_in_first_out() -> None:
         pool = appended(pool, images, torch.full((3,), number), capacity=7)
         assert len(pool) == min(7, 3 * (number + 1))
     assert pool.labels.tolist() == [7, 8, 8, 8, 9, 9, 9]
-    assert pool.images.flatten().tolist() == [7, 8, 8, 8, 9, 9, 9]
+    assert pool.samples.flatten().tolist() == [7, 8, 8, 8, 9, 9, 9]
 
 
 def test_old_pools_stay() -> None:
     pool = pool_of([0, 1])
     appended(pool, torch.ones(2, 1, 1, 1), torch.tensor([5, 5]), capacity=2)
     assert pool.labels.tolist() == [0, 1]
-    assert pool.images.flatten().tolist() == [0.0, 1.0]
+    assert pool.samples.flatten().tolist() == [0.0, 1.0]
 
 
 def test_sampling_follows_proportions_and_is_uniform_inside_a_class() -> None:

@@ -120,6 +120,7 @@ def _kind_without_the_field(draw: Draw) -> Contradicting:
         ("algorithm.name=fedbuff", f"algorithm.beta.value={draw.random()!r}"),
         ("algorithm.beta.family=linear", f"algorithm.beta.value={draw.random()!r}"),
         ("task.partition.kind=iid", f"task.partition.alpha={draw.random()!r}"),
+        ("delays.kind=constant", f"delays.path=t{draw.randint(0, 99)}.csv"),
         ("algorithm.reptile.kind=adam", f"algorithm.reptile.weight={draw.random()!r}"),
         ("task.name=digits", "task.image_size=14"),
     ]
@@ -128,10 +129,29 @@ def _kind_without_the_field(draw: Draw) -> Contradicting:
     return [chosen, other], (path, path.rpartition(".")[0])
 
 
+def _images_meet_texts(draw: Draw) -> Contradicting:
+    texts = [f"task.name={draw.choice(['newsgroups', 'next_token'])}", "model.name=text_transformer"]
+    choices: list[Contradicting] = [
+        (["task.name=newsgroups", "model.name=cnn"], ("model.name & task.name=newsgroups",)),
+        (["task.name=digits", "model.name=text_transformer"], ("model.name & task.name=digits",)),
+        ([*texts, "client.augmentation=crop_flip"], ("client.augmentation",)),
+        ([*texts, "algorithm.augmentation=crop_flip"], ("algorithm.augmentation",)),
+        ([*texts, "algorithm.generator_file=generator.safetensors"], ("algorithm.generator_file",)),
+        (
+            [*texts, "task.length=8", "algorithm.prompt_vectors=8"],
+            ("algorithm.prompt_vectors & task.length",),
+        ),
+        (["algorithm.text_start=snippets"], ("algorithm.text_start & task.name",)),
+    ]
+    given, names = draw.choice(choices)
+    return [*given, f"seed={draw.randint(0, 10**6)}"], names
+
+
 _EXPERIMENTS: tuple[Callable[[Draw], Contradicting], ...] = (
     *(_more_slots_than_clients, _more_teachers_than_clients, _larger_buffer_than_slots, _cohort_is_not_the_buffer),
     *(_buffer_without_a_use, _rate_does_not_fit, _ends_before_it_begins, _thresholds_out_of_order),
     *(_horizon_given_twice, _control_without_distillation, _lost_for_ever, _never_ends, _kind_without_the_field),
+    _images_meet_texts,
 )  # fmt: skip
 
 

@@ -125,15 +125,27 @@ def _search_override(path: str, text: str, needs: tuple[tuple[str, str], ...], f
     )
 
 
+_FITTING = {
+    ("task.name", "newsgroups"): {"model.name": "text_transformer"},
+    ("task.name", "next_token"): {"model.name": "text_transformer"},
+    ("model.name", "text_transformer"): {"task.name": "newsgroups"},
+    ("model.name", "t5_encoder"): {"task.name": "newsgroups", "model.folder": "t5"},
+    ("task.partition.kind", "natural"): {"task.name": "mnist_writers", "model.name": "cnn"},
+    ("delays.kind", "trace"): {"delays.path": "devices.csv"},
+}
+"""What else must be chosen with a kind for the experiment that a search varies to be legal."""
+
+
 def _search_choice(path: str, text: str, needs: tuple[tuple[str, str], ...], family: str) -> Case:
-    listed = "".join(f"  {n}: {v}\n" for n, v in {"stop.arrivals": "3", **dict(needs)}.items())
+    fitting = {n: v for need in needs for n, v in _FITTING.get(need, {}).items()}
+    listed = "".join(f"  {n}: {v}\n" for n, v in {"stop.arrivals": "3", **dict(needs), **fitting}.items())
     space = f"  space:\n    {path}: {{choice: [{text}]}}\n"
     content = f"experiment: digits\noverrides:\n{listed}search:\n  trials: 1\n{space}"
     return Case(
         f"{family}: search space",
         ("tune", "s.yaml"),
         (*_names(path), "s.yaml"),
-        (("s.yaml", content.encode()),),
+        (("s.yaml", content.encode()), ("devices.csv", b"device,step_seconds\n1,0.5\n")),
     )
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import string
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -78,14 +79,34 @@ def bounded(kind, metadata):
 @settings(max_examples=150, deadline=None)
 @given(section_values(ExperimentConfig))
 def test_a_dumped_configuration_loads_back_equal(tmp_path_factory, values):
+    if values["delays"]["kind"] == "trace":
+        table = Path(tmp_path_factory.getbasetemp()) / "trace.csv"
+        table.write_text("device,step_seconds\n1,0.5\n")
+        values["delays"] |= {"path": str(table), "sha256": hashlib.sha256(table.read_bytes()).hexdigest()}
     try:
         config = ExperimentConfig.model_validate(values)
     except ValidationError:
         values["server"] |= {"concurrency": 1, "updates_per_version": "auto", "lr": 1.0}
         values["stop"]["arrivals"] = 7
         values["faults"]["timeout"] = 1.0
+        if values["task"]["partition"]["kind"] == "natural":
+            values["task"]["partition"] = {"kind": "iid"}
         if values["delays"]["kind"] == "uniform":
             values["delays"]["high"] = 1e6
+        texts = values["task"]["name"] in ("newsgroups", "next_token")
+        if (values["model"]["name"] in ("text_transformer", "t5_encoder")) != texts:
+            values["model"] = {"name": "text_transformer" if texts else "cnn"}
+        if texts:
+            values["task"]["length"] = 80
+        values["client"]["augmentation"] = "none"
+        for name in (
+            "augmentation",
+            "distill_augmentation",
+            "generator_file",
+            "text_start",
+            "prompt_vectors",
+        ):
+            values["algorithm"].pop(name, None)
         for switch, plain in PLAIN.items():
             if switch in values["algorithm"]:
                 values["algorithm"][switch] = plain

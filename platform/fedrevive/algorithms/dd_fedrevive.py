@@ -20,8 +20,8 @@ from torch import Tensor
 from fedrevive.algorithms.aggregation import Contribution, Upload, aggregating
 from fedrevive.algorithms.blending import blended
 from fedrevive.algorithms.fedrevive_phases import true_proportions
+from fedrevive.algorithms.sample_kinds import held_out, pool_inputs
 from fedrevive.algorithms.server_algorithm import Oracle, ServerAlgorithm, ServerContext, ServerState
-from fedrevive.core.augmentation import build_augmentation
 from fedrevive.core.beta_rule import BetaRule, Observed, beta_rule, configured_beta_rule
 from fedrevive.core.distillation import DistillationSetup, Distilled, distill
 from fedrevive.core.flops import distillation_forwards
@@ -55,7 +55,7 @@ class _Setting:
     settings: DdFedReviveSettings
     context: ServerContext
     oracle: Oracle
-    images: SyntheticPool
+    held_out: SyntheticPool
     """The KD split."""
     beta: BetaRule
     warmup: int
@@ -75,12 +75,11 @@ def build(config: ExperimentConfig, context: ServerContext) -> ServerAlgorithm:
     assert isinstance(settings, DdFedReviveSettings)
     if oracle is None:
         raise ValueError("dd_fedrevive distils on the KD split, which this server cannot see")
-    augment = build_augmentation(settings.augmentation, context.mean, context.std, context.device)
     setting = _Setting(
         settings=settings,
         context=context,
         oracle=oracle,
-        images=SyntheticPool(oracle.kd_images.float() / 255.0, oracle.kd_labels),
+        held_out=held_out(oracle, context),
         beta=beta_rule(
             settings.beta,
             concurrency=config.server.concurrency,
@@ -89,7 +88,7 @@ def build(config: ExperimentConfig, context: ServerContext) -> ServerAlgorithm:
         warmup=warmup_versions(settings.warmup_versions, concurrency=config.server.concurrency),
         teacher_models=TeacherModels(context.new_model),
         student=context.new_model(),
-        distillation=DistillationSetup(settings, augment),
+        distillation=DistillationSetup(settings, pool_inputs(settings.augmentation, context)),
     )
     return aggregating(config, context, partial(contribution, setting), lambda: DdFedReviveMemory((), (), {}))
 
@@ -135,7 +134,7 @@ def _distilled(
     setting.student.load(state.model)
     random = torch_generator(context.seed, Purpose.DISTILLATION, nth=state.arrivals, device=context.device)
     ensemble = Ensemble(models, _proportions(setting, teachers))
-    return distill(setting.distillation, setting.student, ensemble, setting.images, guard, random)
+    return distill(setting.distillation, setting.student, ensemble, setting.held_out, guard, random)
 
 
 def _proportions(setting: _Setting, teachers: TeacherBuffer) -> Tensor:

@@ -1,7 +1,7 @@
 """FedRevive: Reviving Stale Updates: Data-Free Knowledge Distillation for Asynchronous Federated Learning.
 
 Askin, Roth, Sun, Joe-Wong, Joshi, Xu, arXiv 2511.00655. The last c client models teach the current server
-model on images a meta-learned generator makes; a stale update is partly replaced by what the server model
+model on samples a meta-learned generator makes; a stale update is partly replaced by what the server model
 learnt from them.
 
     x, t         ServerState.model, .version           c        teacher_capacity
@@ -39,17 +39,19 @@ from fedrevive.algorithms.fedrevive_phases import (
     remembered,
     true_proportions,
 )
+from fedrevive.algorithms.sample_kinds import first_pool, sample_generator
 from fedrevive.algorithms.server_algorithm import ServerAlgorithm, ServerContext, ServerState
 from fedrevive.core.beta_rule import configured_beta_rule
 from fedrevive.core.diagnostics import mean_correlation, mean_entropy
 from fedrevive.core.distillation import Distilled
 from fedrevive.core.flops import ArrivalWork, arrival_flops
-from fedrevive.core.generator import GeneratorState, build_generator, initial_state
+from fedrevive.core.generator import GeneratorState, initial_state
 from fedrevive.core.loss_guard import LossGuard
 from fedrevive.core.messages import StepInfo
 from fedrevive.core.probe_log import ProbeLog, empty_log
+from fedrevive.core.sample_generator import SampleGenerator
 from fedrevive.core.synthesis import Round
-from fedrevive.core.synthetic_pool import SyntheticPool, empty_pool
+from fedrevive.core.synthetic_pool import SyntheticPool
 from fedrevive.core.teachers import Ensemble, Teacher
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.fedrevive import DistillationReviver, FedReviveSettings
@@ -68,17 +70,17 @@ def build(config: ExperimentConfig, context: ServerContext) -> ServerAlgorithm:
     """FedRevive, or one of its controls.
 
     Raises:
-        ValueError: the image size does not suit the augmentation.
+        ValueError: the samples' size does not suit the augmentation or the prompts.
     """
     settings = config.algorithm
     assert isinstance(settings, FedReviveSettings)
     if not isinstance(settings.reviver, DistillationReviver):
         return weight_pull.build(config, settings, settings.reviver, context)
     workshop = prepared(config, settings, context)
-    generator = None if workshop.synthesis is None else initial_state(workshop.synthesis.generator)
+    generator = _learning(None if workshop.synthesis is None else workshop.synthesis.generator)
+    pool = first_pool(settings, context, workshop.student)
 
     def initial_memory() -> FedReviveMemory:
-        pool = empty_pool(context.input_shape, context.device)
         log = empty_log(context.classes, context.device)
         return FedReviveMemory((), (), (), log, generator, pool, {}, NEVER)
 
@@ -97,17 +99,19 @@ def forked(
         observed=rule.remembered(staleness),
         teachers=state.memory.teachers[: settings.teacher_capacity],
     )
-    if isinstance(memory, FedReviveMemory):
-        memory = replace(memory, answers=memory.answers[: settings.teacher_capacity])
     if isinstance(memory, FedReviveMemory) and memory.generated_version == NEVER:
-        memory = replace(memory, generator=_initial_generator(settings, context))
+        network = context.new_model()
+        memory = replace(
+            memory,
+            generator=_learning(sample_generator(settings, context, network)),
+            pool=first_pool(settings, context, network),
+        )
     return replace(state, memory=memory)
 
 
-def _initial_generator(settings: FedReviveSettings, context: ServerContext) -> GeneratorState | None:
-    if settings.pool != "generator":
-        return None
-    return initial_state(build_generator(settings, context.input_shape, context.seed, context.device))
+def _learning(generator: SampleGenerator | None) -> GeneratorState | None:
+    """The initial state of a generator that has one."""
+    return None if generator is None or not generator.learns else initial_state(generator.theta)
 
 
 def contribution(workshop: Workshop, state: ServerState, upload: Upload) -> Contribution:
@@ -122,9 +126,8 @@ def contribution(workshop: Workshop, state: ServerState, upload: Upload) -> Cont
         memory, made = add_to_pool(workshop, state, memory, ensemble, guard, adversarial)
     distils = gate.revives(beta) and gate.distils(state.version) and gate.completes(state.pending)
     distils = distils and (len(memory.pool) > 0 or settings.distill_steps == 0)
-    if distils and settings.distill_steps > 0:
-        memory, ensemble, asked = remembered(workshop, memory, ensemble)
     if distils:
+        memory, ensemble, asked = remembered(workshop, memory, ensemble)
         learnt = distilled(workshop, _start(workshop, state, upload), state, memory, ensemble, guard)
     work = ArrivalWork(
         teachers=len(memory.teachers),
@@ -171,7 +174,7 @@ def _mixed(
 
 
 def _described(info: StepInfo, done: Round | None) -> StepInfo:
-    if done is None or done.images is None:
+    if done is None or done.samples is None:
         return info
     return replace(
         info,

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from fedrevive.algorithms.aggregation import Upload
+from fedrevive.algorithms.sample_kinds import held_out, noise, pool_inputs, probes, sample_generator
 from fedrevive.algorithms.server_algorithm import Oracle, ServerContext, ServerState
-from fedrevive.core.augmentation import PADDING, build_augmentation
 from fedrevive.core.beta_rule import BetaRule, Observed, beta_rule
 from fedrevive.core.diagnostics import EnsembleAccuracy
 from fedrevive.core.distillation import DistillationSetup, Distilled, distill
-from fedrevive.core.generator import GeneratorState, build_generator
+from fedrevive.core.generator import GeneratorState
 from fedrevive.core.loss_guard import LossGuard, LossWindows
 from fedrevive.core.model_state import FlatModel
 from fedrevive.core.probe_log import ProbeIndex, ProbeLog
@@ -21,7 +21,7 @@ from fedrevive.core.remembered_answers import after_admission, after_dropping, c
 from fedrevive.core.schedules import Gates, gates
 from fedrevive.core.seeds import Purpose, torch_generator
 from fedrevive.core.synthesis import Round, SynthesisSetup, label_shares, synthesise
-from fedrevive.core.synthetic_pool import SyntheticPool, appended, noise_samples, real_samples
+from fedrevive.core.synthetic_pool import SyntheticPool, appended, real_samples
 from fedrevive.core.teachers import (
     PROBED_UPLOADS,
     Ensemble,
@@ -53,7 +53,7 @@ class FedReviveMemory:
     proportions: ProbeLog
     """Of the clients that were probed."""
     generator: GeneratorState | None
-    """None when the pool has another source."""
+    """None when the pool has another source, or a generator that does not learn."""
     pool: SyntheticPool
     loss_windows: LossWindows
     generated_version: int
@@ -75,7 +75,7 @@ class Workshop:
     """None when the pool has another source than the generator."""
     distillation: DistillationSetup
     held_out: SyntheticPool | None
-    """Real images in [0, 1] with true labels, when the server has an oracle."""
+    """Real samples with true labels, when the server has an oracle."""
     ensemble_accuracy: EnsembleAccuracy | None
     server_lr: float
 
@@ -84,19 +84,13 @@ def prepared(config: ExperimentConfig, settings: FedReviveSettings, context: Ser
     """The shared parts.
 
     Raises:
-        ValueError: the images are too small to be cropped.
+        ValueError: samples are too small: images to be cropped, texts for the prompts.
     """
     kind = settings.augmentation
     later = kind if settings.distill_augmentation == "same" else settings.distill_augmentation
-    _, height, width = context.input_shape
-    if "crop_flip" in (kind, later) and min(height, width) <= PADDING:
-        raise ValueError(f"image size {height}x{width}: crop_flip needs more than {PADDING} pixels a side")
-    synthesis = None
-    if settings.pool == "generator":
-        generator = build_generator(settings, context.input_shape, context.seed, context.device)
-        augment = build_augmentation(kind, context.mean, context.std, context.device)
-        synthesis = SynthesisSetup(settings, generator, augment)
-    held_out = None if context.oracle is None else _held_out(context.oracle)
+    student = context.new_model()
+    generator = sample_generator(settings, context, student)
+    real = None if context.oracle is None else held_out(context.oracle, context)
     return Workshop(
         settings=settings,
         context=context,
@@ -112,13 +106,13 @@ def prepared(config: ExperimentConfig, settings: FedReviveSettings, context: Ser
         ),
         teacher_models=TeacherModels(context.new_model),
         probes=ProbeIndex(),
-        student=context.new_model(),
-        synthesis=synthesis,
-        distillation=DistillationSetup(
-            settings, build_augmentation(later, context.mean, context.std, context.device)
-        ),
-        held_out=held_out,
-        ensemble_accuracy=_accuracy(context, held_out) if settings.diagnostics else None,
+        student=student,
+        synthesis=None
+        if generator is None
+        else SynthesisSetup(settings, generator, pool_inputs(kind, context)),
+        distillation=DistillationSetup(settings, pool_inputs(later, context)),
+        held_out=real,
+        ensemble_accuracy=_accuracy(context, real) if settings.diagnostics else None,
         server_lr=config.server.lr,
     )
 
@@ -156,13 +150,12 @@ def add_to_pool(
     guard: LossGuard,
     adversarial: bool,
 ) -> tuple[FedReviveMemory, Round | None]:
-    """A batch more in the pool: the best of one generator round, or a control's images; labels come from one stream."""
+    """A batch more in the pool: the best of one generator round, or a control's; labels come from one stream."""
     settings, context = workshop.settings, workshop.context
     random = torch_generator(context.seed, Purpose.SYNTHESIS, nth=state.version, device=context.device)
     done: Round | None = None
-    images: Tensor | None
+    samples: Tensor | None
     if workshop.synthesis is not None:
-        assert memory.generator is not None
         student = workshop.student
         student.load(state.model)
         student.module.eval().requires_grad_(False)
@@ -170,13 +163,13 @@ def add_to_pool(
             workshop.synthesis, memory.generator, ensemble, student if adversarial else None, guard, random
         )
         memory = replace(memory, generator=done.generator)
-        images, labels = done.images, done.labels
+        samples, labels = done.samples, done.labels
     else:
-        images, labels = _control_samples(workshop, label_shares(settings, ensemble), random)
+        samples, labels = _control_samples(workshop, label_shares(settings, ensemble), random)
     pool, answers = memory.pool, memory.answers
-    if images is not None:
+    if samples is not None:
         answers = after_dropping(answers, max(0, len(pool) + len(labels) - settings.pool_capacity))
-        pool = appended(pool, images, labels, settings.pool_capacity)
+        pool = appended(pool, samples, labels, settings.pool_capacity)
     return replace(memory, pool=pool, answers=answers, generated_version=state.version), done
 
 
@@ -190,8 +183,8 @@ def remembered(
     answers, asked = completed(
         memory.answers,
         ensemble.models,
-        memory.pool.images,
-        lambda images: workshop.distillation.augment(images, undrawn),
+        memory.pool.samples,
+        lambda samples: workshop.distillation.augment(samples, undrawn),
     )
     return replace(memory, answers=answers), replace(ensemble, answers=answers), asked
 
@@ -226,9 +219,7 @@ def _probed(workshop: Workshop, upload: Upload, uploads: int) -> Tensor:
     random = torch_generator(
         context.seed, Purpose.PROBE, client=upload.client_id, nth=uploads, device=context.device
     )
-    shape = (settings.probe_samples, *context.input_shape)
-    noise = torch.randn(shape, generator=random, device=context.device)
-    return probe(client, noise, settings.probe_temperature)
+    return probe(client, probes(context, settings.probe_samples, random), settings.probe_temperature)
 
 
 def _proportions(workshop: Workshop, memory: FedReviveMemory) -> Tensor:
@@ -253,17 +244,10 @@ def _control_samples(workshop: Workshop, shares: Tensor, random: torch.Generator
         assert workshop.held_out is not None, "assemble.server gives an oracle to settings that ask for one"
         return real_samples(workshop.held_out, shares, count, random)
     labels = draw_classes(shares[None], count, random)[0]
-    mean, std = (
-        torch.tensor(v, device=context.device).view(1, -1, 1, 1) for v in (context.mean, context.std)
-    )
-    return noise_samples(labels, context.input_shape, mean, std, random), labels
+    return noise(context, labels, random), labels
 
 
-def _held_out(oracle: Oracle) -> SyntheticPool:
-    return SyntheticPool(oracle.kd_images.float() / 255.0, oracle.kd_labels)
-
-
-def _accuracy(context: ServerContext, held_out: SyntheticPool | None) -> EnsembleAccuracy:
-    assert held_out is not None, "assemble.server gives an oracle to settings that ask for one"
-    plain = build_augmentation("none", context.mean, context.std, context.device)
-    return EnsembleAccuracy(plain(held_out.images, torch.Generator(context.device)), held_out.labels)
+def _accuracy(context: ServerContext, real: SyntheticPool | None) -> EnsembleAccuracy:
+    assert real is not None, "assemble.server gives an oracle to settings that ask for one"
+    plain = pool_inputs("none", context)
+    return EnsembleAccuracy(plain(real.samples, torch.Generator(context.device)), real.labels)

@@ -26,8 +26,8 @@ class Oracle:
 
     class_histograms: Tensor
     """[N, classes], int64: samples of each class that each client holds."""
-    kd_images: Tensor
-    """[n, C, H, W], uint8: the held-out real images for data-dependent distillation."""
+    kd_inputs: Tensor
+    """Held-out real samples for data-dependent distillation: uint8 images [n, C, H, W] or int32 token ids [n, L]."""
     kd_labels: Tensor
     """[n], int64."""
 
@@ -41,11 +41,11 @@ class ServerContext:
     initial_model: Tensor
     """[P + S], on `device`."""
     spec: ModelSpec
-    input_shape: tuple[int, int, int]
-    """(C, H, W)."""
+    input_shape: tuple[int, ...]
+    """(C, H, W) of an image, or (L,) of a text in tokens."""
     classes: int
     mean: tuple[float, ...]
-    """Per channel, for normalisation."""
+    """Per channel, for normalisation; () for texts."""
     std: tuple[float, ...]
     forward_flops: int
     """Forward pass of the model for one sample (multiply-add = 2)."""
@@ -53,6 +53,12 @@ class ServerContext:
     seed: int
     oracle: Oracle | None = None
     """None unless `needs_oracle` says that the settings ask for it."""
+    vocabulary: int | None = None
+    """Token ids are 0..vocabulary - 1; None for images."""
+    snippets: tuple[Tensor, Tensor] | None = None
+    """Public texts: token ids [n, L] and their classes [n]; None unless the settings start pseudo-texts from them."""
+    generator_weights: Mapping[str, Tensor] | None = None
+    """State dict of the generator that algorithm.generator_file names; None without one."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,15 @@ def needs_oracle(settings: AlgorithmSettings) -> bool:
             return True
         case _:
             return is_oracle(settings)
+
+
+def needs_snippets(settings: AlgorithmSettings) -> bool:
+    """Whether the settings start pseudo-texts from the task's public snippets."""
+    return (
+        isinstance(settings, FedReviveSettings)
+        and settings.pool == "generator"
+        and settings.text_start == "snippets"
+    )
 
 
 def dispatch_of(settings: AlgorithmSettings) -> Dispatch:

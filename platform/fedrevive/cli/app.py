@@ -18,7 +18,23 @@ import typer
 from typer.exceptions import TyperException
 
 from fedrevive import __version__
-from fedrevive.cli import bench, compare, config, diagnose, export, fsck, plan, run, study, tune
+from fedrevive.cli import (
+    bench,
+    cluster,
+    compare,
+    config,
+    data,
+    diagnose,
+    export,
+    fsck,
+    jobs,
+    plan,
+    replay,
+    run,
+    study,
+    trace,
+    tune,
+)
 from fedrevive.settings.errors import LINE_LIMIT, PREFIX, ExitCode, UserError, one_line
 
 app = typer.Typer(
@@ -39,6 +55,13 @@ app.command("fsck")(fsck.fsck)
 app.command("export")(export.export)
 app.command("bench")(bench.bench)
 app.command("config")(config.config)
+app.command("replay")(replay.replay)
+app.add_typer(data.app, name="data")
+app.add_typer(trace.app, name="trace")
+app.command("status")(jobs.status)
+app.command("logs")(jobs.logs)
+app.command("stop")(jobs.stop)
+app.add_typer(cluster.cluster, name="cluster")
 
 
 def _print_version(asked: bool) -> None:

@@ -39,8 +39,9 @@ def bench(
     path = _checked(output or Path(f"results/bench-{time.strftime('%Y%m%d-%H%M%S')}.parquet"))
     from fedrevive.benchmark.running import Machine, measured, write_rows
     from fedrevive.cli import preflight
+    from fedrevive.provenance import lane, versions
 
-    machine = Machine(preflight.lane()["cpu"], preflight.available_cpus(), preflight.versions())
+    machine = Machine(lane()["cpu"], preflight.available_cpus(), versions())
     header = _header(machine.device, machine.cpus, quick)
     print(header, file=sys.stderr)
     rows: list[dict[str, Any]] = []

@@ -14,6 +14,7 @@ import typer
 
 from fedrevive.cli.competitors import Competitors, competing, labels, seed_list
 from fedrevive.cli.run import (
+    AddressOption,
     Arguments,
     DownloadOption,
     ExecutorOption,
@@ -30,6 +31,7 @@ CONTROLS_HELP = (
 )
 
 if TYPE_CHECKING:
+    from fedrevive.cli.preflight import Offer
     from fedrevive.comparison import Outcome
     from fedrevive.results.comparison_folder import Entry
 
@@ -51,6 +53,7 @@ def compare(
     output: OutputOption = None,
     download: DownloadOption = False,
     as_json: JsonOption = False,
+    address: AddressOption = None,
 ) -> None:
     """Compare algorithms on equal timelines.
 
@@ -65,14 +68,18 @@ def compare(
     first = entries[0].config
     identity = sha256("".join(entry.run_id for entry in entries).encode()).hexdigest()[:8]
     folder = Path(output or first.output or f"results/compare-{first.name}-{identity}")
-    check(to_do(folder, entries), download)
+    given = preflight.offer(address, folder)
+    check(to_do(folder, entries), download, given)
     with claimed(folder, entries, {"command": preflight.command_line(), "created_at": time.time()}):
-        outcome = carry_out(folder, entries, download=download, go_on=folder)
+        outcome = carry_out(folder, entries, given, download=download, go_on=folder)
     present(folder, outcome, as_json=as_json)
 
 
-def resume_comparison(folder: Path, flags: dict[str, Any], *, download: bool, as_json: bool) -> None:
+def resume_comparison(
+    folder: Path, flags: dict[str, Any], *, address: str | None, download: bool, as_json: bool
+) -> None:
     """Finish the runs of a comparison that are not complete."""
+    from fedrevive.cli import preflight
     from fedrevive.results.comparison_folder import Entry, writing
     from fedrevive.results.manifest import read_manifest
     from fedrevive.settings.loading import with_compute
@@ -87,34 +94,40 @@ def resume_comparison(folder: Path, flags: dict[str, Any], *, download: bool, as
         )
         for item in read_manifest(folder)["entries"]
     ]
-    check(to_do(folder, entries), download)
+    given = preflight.offer(address, folder)
+    check(to_do(folder, entries), download, given)
     with writing(folder):
-        outcome = carry_out(folder, entries, download=download, go_on=folder)
+        outcome = carry_out(folder, entries, given, download=download, go_on=folder)
     present(folder, outcome, as_json=as_json)
 
 
-def check(entries: list[Entry], download: bool) -> None:
+def check(entries: list[Entry], download: bool, given: Offer) -> None:
     from fedrevive.cli import preflight
+    from fedrevive.pretrained import require_files
     from fedrevive.tasks import check_data
 
     for entry in entries:
-        preflight.workers(entry.config)
+        preflight.workers(entry.config, given)
+        preflight.delays(entry.config)
+        require_files(entry.config)
+        preflight.nodes_find_data(entry.config.task, given)
         if not download:
             check_data(entry.config.task)
 
 
-def carry_out(folder: Path, entries: list[Entry], *, download: bool, go_on: Path) -> Outcome:
+def carry_out(folder: Path, entries: list[Entry], given: Offer, *, download: bool, go_on: Path) -> Outcome:
     """Run what is not complete, then write the comparison's table and picture.
 
     Args:
         folder: the comparison.
         entries: its runs.
+        given: where Ray takes its processors.
         download: fetch missing data.
         go_on: folder that `fedrevive resume` is told after an interruption.
     """
     from fedrevive.cli.execution import manifest
     from fedrevive.cli.interrupts import Interrupts
-    from fedrevive.cli.preflight import available_cpus, side_by_side
+    from fedrevive.cli.preflight import side_by_side
     from fedrevive.cli.progress import ComparisonProgress
 
     interrupts = Interrupts()
@@ -130,13 +143,13 @@ def carry_out(folder: Path, entries: list[Entry], *, download: bool, go_on: Path
         yield to_do(folder, selected(folder, entries))
 
     if to_do(folder, tuning(entries)) or to_do(folder, selected(folder, entries)):
-        lanes, workers = side_by_side(entries[0].config, len(entries))
+        lanes, workers = side_by_side(entries[0].config, len(entries), given)
         with ComparisonProgress() as progress:
             run_stages(
                 stages(),
                 [entry.config for entry in entries],
                 open_as,
-                Machinery(lanes, workers, available_cpus(), download),
+                Machinery(lanes, workers, given.cpus, download, given.address),
                 interrupted=interrupts,
                 ready=interrupts.install,
                 observe=progress.show,

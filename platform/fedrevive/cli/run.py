@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from fedrevive.cli.option_values import seed, usable_path
 from fedrevive.settings import ExperimentConfig
 from fedrevive.settings.errors import UserError
 from fedrevive.settings.loading import parse_override, preset_names, split_words
+
+if TYPE_CHECKING:
+    from fedrevive.cli.preflight import Offer
 
 SOURCE_HELP = f"A preset ({', '.join(preset_names())}) or a YAML file, then overrides such as server.lr=0.05."
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[PRESET|FILE] [a.b=c ...]", help=SOURCE_HELP)]
@@ -38,6 +41,14 @@ ChaosOption = Annotated[
         help="Kill actors at random while the run works; the results stay the same.",
     ),
 ]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="auto|HOST:PORT",
+        help="Compute on the Ray cluster that this machine belongs to, instead of a Ray of its own.",
+    ),
+]
 DownloadOption = Annotated[bool, typer.Option("--download", help="Fetch public data that is missing.")]
 
 
@@ -49,19 +60,22 @@ def run(
     download: DownloadOption = False,
     as_json: JsonOption = False,
     chaos: ChaosOption = None,
+    address: AddressOption = None,
 ) -> None:
     """Run one experiment.
 
     Example: fedrevive run digits algorithm.teacher_capacity=4 --workers 2
     """
+    from fedrevive.cli import preflight
     from fedrevive.cli.execution import open_run
     from fedrevive.settings.identity import run_id
 
     config = configuration(arguments, executor=executor, workers=workers, output=output)
-    _require_actors(chaos, config)
+    _require_actors(chaos, address, config)
     folder = Path(config.output) if config.output else Path("results") / f"{config.name}-{run_id(config)}"
-    with open_run(config, folder, download=download) as store:
-        carry_out(config, store, download=download, as_json=as_json, chaos_seed=chaos)
+    given = preflight.offer(address)
+    with open_run(config, folder, download=download, given=given) as store:
+        carry_out(config, store, given, download=download, as_json=as_json, chaos_seed=chaos)
 
 
 def resume(
@@ -76,6 +90,7 @@ def resume(
     download: DownloadOption = False,
     as_json: JsonOption = False,
     chaos: ChaosOption = None,
+    address: AddressOption = None,
 ) -> None:
     """Go on with an interrupted run, comparison, study or search.
 
@@ -84,6 +99,8 @@ def resume(
     Example: fedrevive resume results/digits-0123456789abcdef
     """
     from fedrevive.cli import preflight
+    from fedrevive.pretrained import require_files
+    from fedrevive.provenance import lane, versions
     from fedrevive.results.comparison_folder import KIND, STUDY, is_kind
     from fedrevive.results.store import RunStore
     from fedrevive.settings.loading import with_compute
@@ -98,34 +115,40 @@ def resume(
 
         if flags:
             raise UserError("--executor, --workers: a search keeps its own; leave them out")
-        resume_search(directory, download=download, as_json=as_json)
+        resume_search(directory, address=address, download=download, as_json=as_json)
         return
     if is_kind(directory, KIND):
         from fedrevive.cli.compare import resume_comparison
 
-        resume_comparison(directory, flags, download=download, as_json=as_json)
+        resume_comparison(directory, flags, address=address, download=download, as_json=as_json)
         return
     if is_kind(directory, STUDY):
         from fedrevive.cli.study import resume_study
 
-        resume_study(directory, flags, download=download, as_json=as_json)
+        resume_study(directory, flags, address=address, download=download, as_json=as_json)
         return
     with RunStore.attach(directory) as store:
         config = with_compute(store.manifest["config"], flags)
-        _require_actors(chaos, config)
+        _require_actors(chaos, address, config)
+        given = preflight.Offer(preflight.available_cpus())
         if not store.finished:
-            preflight.workers(config)
+            given = preflight.offer(address)
+            preflight.workers(config, given)
+            preflight.delays(config)
+            require_files(config)
             if not download:
                 check_data(config.task)
-        if (store.manifest["lane"], store.manifest["versions"]) != (preflight.lane(), preflight.versions()):
+        if (store.manifest["lane"], store.manifest["versions"]) != (lane(), versions()):
             print(
                 "note: other hardware or package versions than at the start; the last bits may differ",
                 file=sys.stderr,
             )
-        carry_out(config, store, download=download, as_json=as_json, chaos_seed=chaos)
+        carry_out(config, store, given, download=download, as_json=as_json, chaos_seed=chaos)
 
 
-def _require_actors(chaos: int | None, config: ExperimentConfig) -> None:
+def _require_actors(chaos: int | None, address: str | None, config: ExperimentConfig) -> None:
+    if chaos is not None and address is not None:
+        raise UserError("--chaos: it kills processes of this machine only; leave out --address, or --chaos")
     if chaos is not None and config.compute.executor != "ray":
         raise UserError(
             "--chaos: it kills Ray actors, and compute.executor is inline; leave it out, or use ray"
@@ -163,11 +186,18 @@ def compute_flags(executor: str | None, workers: str | None) -> dict[str, Any]:
 
 
 def carry_out(
-    config: ExperimentConfig, store: Any, *, download: bool, as_json: bool, chaos_seed: int | None = None
+    config: ExperimentConfig,
+    store: Any,
+    given: Offer,
+    *,
+    download: bool,
+    as_json: bool,
+    chaos_seed: int | None = None,
 ) -> None:
     """Run to the end, or to the snapshot an interruption asked for, and print the outcome."""
     from fedrevive.cli.execution import records
     from fedrevive.cli.interrupts import Interrupts
+    from fedrevive.cli.outcome import show_outcome
     from fedrevive.cli.progress import RunProgress
 
     chaos = None
@@ -187,6 +217,7 @@ def carry_out(
                 download=download,
                 interrupted=interrupts,
                 ready=interrupts.install,
+                given=given,
                 chaos=chaos,
             ):
                 progress.show(record)
@@ -200,33 +231,3 @@ def carry_out(
         print(json.dumps(outcome))
     else:
         show_outcome(config, outcome)
-
-
-def show_outcome(config: ExperimentConfig, outcome: dict[str, Any]) -> None:
-    """A finished run as a small table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    def number(name: str, digits: int) -> str:
-        value = outcome[name]
-        return "-" if value is None else f"{value:.{digits}f}"
-
-    table = Table(title=f"{config.name}: {config.algorithm.name}, seed {config.seed}", show_header=False)
-    rows = [
-        ("final accuracy (last 10 evaluations)", number("final_accuracy", 4)),
-        ("best accuracy", number("best_accuracy", 4)),
-        ("area under the curve", number("auc", 4)),
-        ("time to target", number("time_to_target", 2)),
-        (
-            "arrivals, rejected, versions",
-            f"{outcome['arrivals']}, {outcome['rejected']}, {outcome['versions']}",
-        ),
-        ("virtual time", number("virtual_time", 2)),
-        ("real seconds", number("wall_seconds", 1)),
-        *((f"hash of {name}", value[:16]) for name, value in outcome["hashes"].items()),
-        *((f"killed {kind} actors", str(killed)) for kind, killed in outcome.get("chaos", {}).items()),
-        ("results", outcome["dir"]),
-    ]
-    for name, value in rows:
-        table.add_row(name, value)
-    Console().print(table)

@@ -14,6 +14,7 @@ import typer
 from fedrevive.cli.compare import carry_out, check, to_do
 from fedrevive.cli.competitors import Competitors, competing
 from fedrevive.cli.run import (
+    AddressOption,
     DownloadOption,
     ExecutorOption,
     JsonOption,
@@ -26,6 +27,7 @@ from fedrevive.settings.loading import split_words
 from fedrevive.settings.study import StudySettings, checked_study, load_study, study_names
 
 if TYPE_CHECKING:
+    from fedrevive.cli.preflight import Offer
     from fedrevive.comparison import Outcome
     from fedrevive.results.comparison_folder import Entry
 
@@ -41,6 +43,7 @@ def study(
     output: OutputOption = None,
     download: DownloadOption = False,
     as_json: JsonOption = False,
+    address: AddressOption = None,
 ) -> None:
     """Compare the same algorithms in several settings.
 
@@ -57,25 +60,30 @@ def study(
     comparisons = _comparisons(asked, overrides, flags)
     ids = "".join(entry.run_id for entries in comparisons.values() for entry in entries)
     folder = Path(output or f"results/study-{asked.name}-{sha256(ids.encode()).hexdigest()[:8]}")
-    _check(folder, comparisons, download)
+    given = preflight.offer(address, folder)
+    _check(folder, comparisons, download, given)
     details = {"command": preflight.command_line(), "created_at": time.time()}
     described = {"study": asked.model_dump(mode="json"), "overrides": overrides, "flags": flags}
     with claimed_study(folder, comparisons, details, described):
-        _carry_out(folder, comparisons, download=download, as_json=as_json)
+        _carry_out(folder, comparisons, given, download=download, as_json=as_json)
 
 
-def resume_study(folder: Path, flags: dict[str, Any], *, download: bool, as_json: bool) -> None:
+def resume_study(
+    folder: Path, flags: dict[str, Any], *, address: str | None, download: bool, as_json: bool
+) -> None:
     """Finish the comparisons of a study that are not complete."""
+    from fedrevive.cli import preflight
     from fedrevive.results.comparison_folder import claimed_study
     from fedrevive.results.manifest import read_manifest
 
     stored = read_manifest(folder)
     asked = checked_study(stored["study"], {})
     comparisons = _comparisons(asked, stored["overrides"], stored["flags"] | flags)
-    _check(folder, comparisons, download)
+    given = preflight.offer(address, folder)
+    _check(folder, comparisons, download, given)
     details = {name: stored[name] for name in ("command", "created_at")}
     with claimed_study(folder, comparisons, details, {}):
-        _carry_out(folder, comparisons, download=download, as_json=as_json)
+        _carry_out(folder, comparisons, given, download=download, as_json=as_json)
 
 
 def _comparisons(asked: StudySettings, overrides: list[str], flags: dict[str, Any]) -> dict[str, list[Entry]]:
@@ -92,12 +100,14 @@ def _comparisons(asked: StudySettings, overrides: list[str], flags: dict[str, An
     return found
 
 
-def _check(folder: Path, comparisons: dict[str, list[Entry]], download: bool) -> None:
+def _check(folder: Path, comparisons: dict[str, list[Entry]], download: bool, given: Offer) -> None:
     for name, entries in comparisons.items():
-        check(to_do(folder / name, entries), download)
+        check(to_do(folder / name, entries), download, given)
 
 
-def _carry_out(folder: Path, comparisons: dict[str, list[Entry]], *, download: bool, as_json: bool) -> None:
+def _carry_out(
+    folder: Path, comparisons: dict[str, list[Entry]], given: Offer, *, download: bool, as_json: bool
+) -> None:
     from fedrevive.results.comparison_folder import writing
     from fedrevive.results.study_tables import REPORT, TABLE, write_study
 
@@ -105,7 +115,7 @@ def _carry_out(folder: Path, comparisons: dict[str, list[Entry]], *, download: b
     for name, entries in comparisons.items():
         print(f"setting {name} ({len(outcomes) + 1} of {len(comparisons)})", file=sys.stderr, flush=True)
         with writing(folder / name):
-            outcomes[name] = carry_out(folder / name, entries, download=download, go_on=folder)
+            outcomes[name] = carry_out(folder / name, entries, given, download=download, go_on=folder)
     targets = {name: outcome.target for name, outcome in outcomes.items()}
     report = write_study(folder, targets)
     if as_json:

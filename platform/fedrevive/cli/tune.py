@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedrevive.cli.jobs import SubmitOption, submit_search
 from fedrevive.cli.option_values import count
-from fedrevive.cli.run import DownloadOption, JsonOption, OutputOption
+from fedrevive.cli.run import AddressOption, DownloadOption, JsonOption, OutputOption
 from fedrevive.settings.errors import UserError, shown
 from fedrevive_tuning.definition import read_search, search_names
 
 if TYPE_CHECKING:
+    from fedrevive.cli.preflight import Offer
     from fedrevive.settings import ExperimentConfig
     from fedrevive_tuning.definition import Search
     from fedrevive_tuning.folder import SearchFolder
@@ -44,11 +47,14 @@ def tune(
     output: OutputOption = None,
     download: DownloadOption = False,
     as_json: JsonOption = False,
+    address: AddressOption = None,
+    submit: SubmitOption = None,
 ) -> None:
     """Search hyperparameters; the same command again goes on where it was interrupted.
 
     Example: fedrevive tune digits --trials 12
     """
+    from fedrevive.cli import preflight
     from fedrevive.cli.competitors import seed_list
     from fedrevive_tuning.folder import SearchFolder, is_search
     from fedrevive_tuning.validation import check_search
@@ -57,45 +63,64 @@ def tune(
         trials=trials, seeds=None if seeds is None else seed_list(seeds)
     )
     columns = check_search(chosen)
+    if submit is not None:
+        if address is not None:
+            raise UserError("--submit: the job finds its cluster by itself; leave out --address")
+        numbers = {"--trials": trials, "--seeds": seeds, "--concurrent": concurrent, "--output": output}
+        flags = {"--resume": resume, "--download": download, "--json": as_json}
+        raise typer.Exit(submit_search(submit, search, chosen, {**numbers, **flags}))
     base = chosen.config({}, chosen.settings.seeds[0])
     directory = Path(output or f"results/tune-{base.name}-{chosen.identity()[:8]}")
+    directory = directory if address is None else directory.absolute()  # working folders differ between nodes
     known = is_search(directory)
     if resume and not known:
         raise UserError(f"--resume: {shown(str(directory))} holds no search; leave --resume out to begin it")
-    placement = _placement(chosen, base, concurrent)
+    placement = _placement(chosen, base, concurrent, preflight.offer(address, directory))
     _require_data(chosen, download)
     folder = SearchFolder(directory)
     manifest = folder.manifest_of(chosen) if known else _manifest(chosen, columns, placement)
     _carry_out(folder, manifest, placement, as_json=as_json)
 
 
-def resume_search(directory: Path, *, download: bool, as_json: bool) -> None:
+def resume_search(directory: Path, *, address: str | None, download: bool, as_json: bool) -> None:
     """Run the trials of a search that are not done."""
+    from fedrevive.cli import preflight
     from fedrevive_tuning.definition import from_document
     from fedrevive_tuning.folder import SearchFolder, require_search
     from fedrevive_tuning.validation import check_search
 
+    directory = directory if address is None else directory.absolute()
     search = from_document(require_search(directory)["document"])
     check_search(search)
     manifest = SearchFolder(directory).manifest_of(search)
     base = search.config({}, search.settings.seeds[0])
-    placement = _placement(search, base, None)
+    placement = _placement(search, base, None, preflight.offer(address, directory))
     _require_data(search, download)
     _carry_out(SearchFolder(directory), manifest, placement, as_json=as_json)
 
 
-def _placement(search: Search, base: ExperimentConfig, concurrent: int | None) -> Placement:
+def _placement(search: Search, base: ExperimentConfig, concurrent: int | None, given: Offer) -> Placement:
     from fedrevive.cli import preflight
+    from fedrevive.pretrained import require_files
     from fedrevive_tuning.placement import place
 
     preflight.ray_environment()  # a search needs Ray even when its trials are inline
-    preflight.workers(base)
-    cpus, seeds = preflight.available_cpus(), len(search.settings.seeds)
-    place(base, seeds=seeds, concurrent=concurrent, cpus=cpus, gpus=0)  # errors before torch is imported
-    return place(base, seeds=seeds, concurrent=concurrent, cpus=cpus, gpus=_gpus(base))
+    if base.compute.executor == "ray":
+        preflight.workers(base, given)
+    preflight.nodes_find_data(base.task, given)
+    require_files(base)
+    seeds = len(search.settings.seeds)
+    asked = partial(place, base, seeds=seeds, concurrent=concurrent, address=given.address)
+    asked(cpus=given.cpus, gpus=0)  # errors before torch is imported
+    gpus = _gpus(base, given)
+    one_process = base.compute.executor == "inline"  # and so it needs both on one node
+    cpus = given.cpus_beside_gpus if one_process and gpus and given.address is not None else given.cpus
+    return asked(cpus=cpus or 0, gpus=gpus)
 
 
-def _gpus(base: ExperimentConfig) -> int:
+def _gpus(base: ExperimentConfig, given: Offer) -> int:
+    if given.gpus is not None:
+        return 0 if base.compute.device == "cpu" else given.gpus
     if (base.compute.device, base.compute.client_device) == ("cpu", "cpu"):
         return 0
     import torch
@@ -107,19 +132,22 @@ def _gpus(base: ExperimentConfig) -> int:
 
 
 def _require_data(search: Search, download: bool) -> None:
-    """Look for the data of every task that the search can choose."""
+    """Look for the data of every task, and the table of every trace, that the search can choose."""
+    from fedrevive.cli import preflight
     from fedrevive.tasks import check_data, load_task
     from fedrevive_tuning.spaces import corner_points
 
     first = search.settings.seeds[0]
     points = [
-        {p: v for p, v in point.items() if p.startswith("task.")} for point in corner_points(search.space)
+        {p: v for p, v in point.items() if p.startswith(("task.", "delays."))}
+        for point in corner_points(search.space)
     ]
     for point in (p for n, p in enumerate(points) if p not in points[:n]):
-        task = search.config(point, first).task
+        config = search.config(point, first)
+        preflight.delays(config)
         if download:
-            load_task(task, first, download=True)
-        check_data(task)
+            load_task(config.task, first, download=True)
+        check_data(config.task)
 
 
 def _manifest(search: Search, columns: dict[str, str], placement: Placement) -> dict[str, Any]:

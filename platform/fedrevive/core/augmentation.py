@@ -1,4 +1,4 @@
-"""Random crops and flips, and the way from generated images in [0, 1] to model inputs.
+"""Random crops, flips and rotations, and the way from generated images in [0, 1] to model inputs.
 
 Differentiable, one gather for the whole batch. Index arithmetic rather than padding, because the gradient of
 a gather is deterministic on a GPU while that of reflection padding is not.
@@ -6,6 +6,7 @@ a gather is deterministic on a GPU while that of reflection padding is not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -14,9 +15,11 @@ from torch import Tensor
 
 PADDING = 4
 """Pixels a crop may move in each direction (published example)."""
+MAX_DEGREES = 15
+"""Largest rotation (published, on CIFAR-100)."""
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
-"""images [N, C, H, W] in [0, 1] -> model inputs [N, C, H, W], channels last; draws from the generator."""
+"""Pool samples -> model inputs; draws from the generator. Images [N, C, H, W] in [0, 1] are normalised."""
 
 
 def build_augmentation(
@@ -64,6 +67,26 @@ def crop_flip(
         inside = (rows == inner_rows)[:, :, None] & (columns == inner_columns)[:, None, :]
         picked = picked * inside[..., None]
     return picked.permute(0, 3, 1, 2)
+
+
+def rotate(images: Tensor, random: torch.Generator) -> Tensor:
+    """Turn each image about its centre counter-clockwise by an angle from U(-15, 15) degrees; outside is black.
+
+    Shapes: [N, C, H, W] -> [N, C, H, W] with channels-last strides, any dtype. The nearest pixel, as torchvision does.
+    """
+    count, _, height, width = images.shape
+    device = images.device
+    turns = 2 * torch.rand(count, 1, 1, generator=random, device=random.device).to(device) - 1
+    angle = turns * math.radians(MAX_DEGREES)
+    sine, cosine = torch.sin(angle), torch.cos(angle)
+    y = torch.arange(height, device=device)[:, None] - (height - 1) / 2  # from the centre
+    x = torch.arange(width, device=device) - (width - 1) / 2
+    rows = torch.round(cosine * y + sine * x + (height - 1) / 2).long()  # [N, H, W]
+    columns = torch.round(cosine * x - sine * y + (width - 1) / 2).long()
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    sample = torch.arange(count, device=device)[:, None, None]
+    picked = images[sample, :, rows.clamp(0, height - 1), columns.clamp(0, width - 1)]  # [N, H, W, C]
+    return (picked * inside[..., None]).permute(0, 3, 1, 2)
 
 
 def _reflected(index: Tensor, size: int) -> Tensor:

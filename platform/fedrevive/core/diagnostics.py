@@ -11,7 +11,7 @@ from fedrevive.core.model_state import FlatModel
 from fedrevive.core.teachers import TeacherBuffer
 
 ACCURACY_SAMPLES = 512
-"""Held-out images behind `ensemble_accuracy`: a standard error of 2 points is enough for a diagnosis (ours)."""
+"""Held-out samples behind `ensemble_accuracy`: a standard error of 2 points is enough for a diagnosis (ours)."""
 
 
 def mean_entropy(proportions: Tensor) -> float:
@@ -49,7 +49,7 @@ class EnsembleAccuracy:
     """Accuracy of the teachers' mean softmax on held-out images (oracle); a teacher answers once, when it is new.
 
     Args:
-        inputs: model inputs [n, C, H, W]; the first ACCURACY_SAMPLES are used.
+        inputs: model inputs [n, ...]; the first ACCURACY_SAMPLES are used.
         labels: [n].
     """
 

@@ -17,11 +17,12 @@ from fedrevive.core.loss_guard import LossGuard
 from fedrevive.core.model_state import FlatModel
 from fedrevive.core.synthetic_pool import SyntheticPool, draw_by_class, draw_uniformly
 from fedrevive.core.teachers import Ensemble
+from fedrevive.core.text_network import unreached_parameters
 from fedrevive.settings.fedrevive import FedReviveSettings
 from fedrevive.settings.peers import DdFedReviveSettings
 
-BLOCK_IMAGES = 8192
-"""Images prepared at once: teachers answer for many steps in one forward pass, within bounded memory."""
+BLOCK_SAMPLES = 8192
+"""Samples prepared at once: teachers answer for many steps in one forward pass, within bounded memory."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def distill(
         return Distilled(torch.zeros_like(student.parameters), None, None)
     before = student.parameters.clone()
     _set_to_train(student)
-    step = _optimiser(settings, student)
+    step = _optimiser(settings, student, unreached_parameters(student.module, pool.samples))
     losses: list[Tensor] = []
     agreement: float | None = None
     for number, (inputs, answers, positions) in enumerate(_steps(setup, ensemble, pool, random)):
@@ -96,13 +97,19 @@ def distill(
     return Distilled(student.parameters - before, float(torch.stack(losses).mean()), agreement)
 
 
-def _optimiser(settings: FedReviveSettings | DdFedReviveSettings, student: FlatModel) -> Callable[[], object]:
-    """One step of a fresh optimiser along the student's flat gradient."""
+def _optimiser(
+    settings: FedReviveSettings | DdFedReviveSettings, student: FlatModel, unreached: int
+) -> Callable[[], object]:
+    """One step of a fresh optimiser along the student's flat gradient.
+
+    The first `unreached` parameters stay: nothing would move them but weight decay, which Adam blows up to whole steps.
+    """
     lr, decay = settings.distill_lr, settings.distill_weight_decay
+    parameters, gradient = student.parameters[unreached:], student.gradient[unreached:]
     if settings.distill_optimizer == "adam":
-        adam = Adam([student.parameters], [lr], weight_decay=decay)
-        return lambda: adam.step([student.gradient])
-    return lambda: student.parameters.add_(student.gradient.add(student.parameters, alpha=decay), alpha=-lr)
+        adam = Adam([parameters], [lr], weight_decay=decay)
+        return lambda: adam.step([gradient])
+    return lambda: parameters.add_(gradient.add(parameters, alpha=decay), alpha=-lr)
 
 
 def _set_to_train(student: FlatModel) -> None:
@@ -124,7 +131,7 @@ def _agreement(ensemble: Ensemble, inputs: Tensor, positions: Tensor) -> float |
 def _steps(
     setup: DistillationSetup, ensemble: Ensemble, pool: SyntheticPool, random: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Inputs [c*b, C, H, W], teacher logits [c*b, classes] and places in the pool [c*b] of each step, by teacher."""
+    """Inputs [c*b, ...], teacher logits [c*b, classes] and places in the pool [c*b] of each step, by teacher."""
     settings = setup.settings
     teachers, steps, batch = len(ensemble.models), settings.distill_steps, settings.distill_batch
     if ensemble.class_weights:
@@ -132,21 +139,26 @@ def _steps(
     else:
         drawn = draw_uniformly(pool, teachers, steps * batch, random)
     drawn = drawn.view(teachers, steps, batch)
-    block = max(1, BLOCK_IMAGES // (teachers * batch))
+    block = max(1, BLOCK_SAMPLES // (teachers * batch))
     for start in range(0, steps, block):
         positions = drawn[:, start : start + block]  # [c, s, b]
-        images = setup.augment(pool.images[positions.flatten()], random)
-        images = images.view(*positions.shape, *images.shape[1:])  # [c, s, b, C, H, W]
-        logits = _answers(ensemble, images, positions)
+        samples = setup.augment(pool.samples[positions.flatten()], random)
+        samples = samples.view(*positions.shape, *samples.shape[1:])  # [c, s, b, ...]
+        logits = _answers(ensemble, samples, positions)
         for step in range(positions.shape[1]):
-            inputs = images[:, step].flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            inputs = _contiguous(samples[:, step].flatten(0, 1))
             yield inputs, logits[:, step].flatten(0, 1), positions[:, step].flatten()
 
 
-def _answers(ensemble: Ensemble, images: Tensor, positions: Tensor) -> Tensor:
+def _answers(ensemble: Ensemble, samples: Tensor, positions: Tensor) -> Tensor:
     """What each teacher says to its own samples [c, s, b, classes]: remembered, or asked in one pass per teacher."""
     if ensemble.answers:
         return torch.stack([logits[own] for logits, own in zip(ensemble.answers, positions, strict=True)])
     with torch.inference_mode():
-        asked = [model.module(own.flatten(0, 1)) for model, own in zip(ensemble.models, images, strict=True)]
+        asked = [model.module(own.flatten(0, 1)) for model, own in zip(ensemble.models, samples, strict=True)]
     return torch.stack(asked).view(*positions.shape, -1)
+
+
+def _contiguous(inputs: Tensor) -> Tensor:
+    """Images [n, C, H, W] channels last, the order their networks read; texts as they are."""
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs.contiguous()

@@ -23,12 +23,12 @@ class Measurement:
     """Mean cross-entropy."""
 
 
-def measure(model: FlatModel, images: Tensor, labels: Tensor) -> Measurement:
+def measure(model: FlatModel, inputs: Tensor, labels: Tensor) -> Measurement:
     """Measure the loaded model in eval mode.
 
     Args:
         model: holds the parameters to measure.
-        images: normalised [n, C, H, W].
+        inputs: model inputs, n samples.
         labels: [n].
     """
     model.module.eval()
@@ -37,7 +37,7 @@ def measure(model: FlatModel, images: Tensor, labels: Tensor) -> Measurement:
     with torch.inference_mode():
         for start in range(0, len(labels), CHUNK):
             expected = labels[start : start + CHUNK]
-            logits = model.module(images[start : start + CHUNK])
+            logits = model.module(inputs[start : start + CHUNK])
             correct += (logits.argmax(1) == expected).sum()
             loss += functional.cross_entropy(logits, expected, reduction="sum").double()
     return Measurement(float(correct) / len(labels), float(loss) / len(labels))

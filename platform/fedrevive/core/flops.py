@@ -29,8 +29,10 @@ class ArrivalWork:
     """Samples all teachers together were asked for, where answers are remembered; None = as many as are drawn."""
 
 
-def generator_flops(settings: FedReviveSettings, input_shape: tuple[int, int, int]) -> int:
-    """Forward pass of the image generator for one sample: its linear layer and three 3x3 convolutions."""
+def generator_flops(settings: FedReviveSettings, input_shape: tuple[int, ...]) -> int:
+    """Forward pass of the generator for one image: its linear layer and three 3x3 convolutions; texts cost nothing."""
+    if len(input_shape) == 1:
+        return 0
     channels, height, width = input_shape
     base = settings.generator_width
     pixels = 16 * -(-height // 4) * -(-width // 4)
@@ -56,7 +58,7 @@ def distillation_forwards(
 
 
 def arrival_flops(
-    work: ArrivalWork, settings: FedReviveSettings, forward_flops: int, input_shape: tuple[int, int, int]
+    work: ArrivalWork, settings: FedReviveSettings, forward_flops: int, input_shape: tuple[int, ...]
 ) -> float:
     """Operations of probing, synthesis and distillation for one arrival.
 
@@ -64,7 +66,7 @@ def arrival_flops(
         work: what is done.
         settings: the method's settings.
         forward_flops: forward pass of the client model for one sample.
-        input_shape: (C, H, W) of one sample.
+        input_shape: (C, H, W) of one image, or (L,) of one text.
     """
     forwards = 0
     total = 0.0
@@ -73,7 +75,10 @@ def arrival_flops(
     if work.synthesised:
         samples = settings.synthesis_steps * settings.synthesis_batch
         forwards += samples * (2 * work.teachers + (2 if work.adversarial else 0))
-        total += 3.0 * samples * generator_flops(settings, input_shape)
+        passes = (
+            3.0 if settings.generator_file is None else 2.0
+        )  # a frozen one needs no gradient of its weights
+        total += passes * samples * generator_flops(settings, input_shape)
     if work.distilled:
         forwards += distillation_forwards(settings, work.teachers, work.asked)
     return total + float(forwards) * forward_flops

@@ -32,7 +32,7 @@ class ImageGenerator(nn.Module):
         image_shape: (C, H, W).
     """
 
-    def __init__(self, latent: int, width: int, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, latent: int, width: int, image_shape: tuple[int, ...]) -> None:
         super().__init__()
         channels, height, side = image_shape
         rows, columns = -(-height // 4), -(-side // 4)
@@ -78,7 +78,7 @@ class GeneratorState:
 
 
 def build_generator(
-    settings: FedReviveSettings, image_shape: tuple[int, int, int], seed: int, device: torch.device
+    settings: FedReviveSettings, image_shape: tuple[int, ...], seed: int, device: torch.device
 ) -> FlatModel:
     """A generator with the initial weights of `seed`: the same on every device and in every process."""
     with torch.random.fork_rng(devices=[]):

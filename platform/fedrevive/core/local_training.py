@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedrevive.core.adam import Adam
-from fedrevive.core.augmentation import crop_flip
+from fedrevive.core.augmentation import crop_flip, rotate
 from fedrevive.core.messages import ClientTask, ClientUpdate, FloatVector
 from fedrevive.core.model_state import FlatModel
 from fedrevive.core.seeds import Purpose, torch_generator
@@ -26,28 +26,37 @@ _AS_IT_IS = nullcontext()
 class ClientData:
     """Training samples of all clients, on the training device."""
 
-    images: Tensor
-    """uint8 [n, H, W, C]: channels last, so that a batch needs no reordering."""
+    inputs: Tensor
+    """Images, uint8 [n, H, W, C] (channels last, so that a batch needs no reordering), or token ids, int32 [n, L]."""
     labels: Tensor
     """int64 [n]."""
     client_indices: Tensor
-    """int32 [N, samples]: which samples each client holds."""
+    """int32 [N, samples]: which samples each client holds; -1 fills the end of a row that holds fewer."""
     mean: Tensor
-    """Per channel [C], of images scaled to [0, 1]."""
+    """Per channel [C], of images scaled to [0, 1]; [0] for texts."""
     std: Tensor
-    """Per channel [C]."""
+    """Per channel [C]; [0] for texts."""
 
-    def batch(self, indices: Tensor, augment: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Normalised images [B, C, H, W] in channels-last order, cropped and flipped by `augment`, and labels [B]."""
-        images = self.images[indices]
+    def owned(self, client: int) -> Tensor:
+        """Indices of a client's samples, [samples]."""
+        row = self.client_indices[client]
+        return row[: int((row >= 0).sum())]
+
+    def batch(self, indices: Tensor, augment: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, Tensor]:
+        """Model inputs and labels [B]; `augment` takes and gives images [B, C, H, W]."""
+        stored = self.inputs[indices]
         if augment is not None:
-            images = crop_flip(images.permute(0, 3, 1, 2), augment, "black").permute(0, 2, 3, 1)
-        return normalised(images, self.mean, self.std), self.labels[indices]
+            stored = augment(stored.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return model_inputs(stored, self.mean, self.std), self.labels[indices]
 
 
-def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 [B, H, W, C] -> float [B, C, H, W], channels-last strides."""
-    scaled = images.to(torch.float32).div_(255.0)
+def model_inputs(stored: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """What a network is fed: token ids [B, L] as they are; uint8 [B, H, W, C] -> normalised float [B, C, H, W] with
+    channels-last strides.
+    """
+    if stored.dtype != torch.uint8:
+        return stored
+    scaled = stored.to(torch.float32).div_(255.0)
     return scaled.sub_(mean).div_(std).permute(0, 3, 1, 2)
 
 
@@ -79,15 +88,15 @@ def train_client(
     anchor = model.parameters.clone() if proximal else None
     step = _step(model, settings)
     random = torch_generator(seed, Purpose.LOCAL_TRAINING, task.client_id, task.nth)
-    order = _sample_order(data.client_indices[task.client_id], settings, random)
-    images, labels = data.batch(order, random if settings.augmentation == "crop_flip" else None)
+    order = _sample_order(data.owned(task.client_id), settings, random)
+    inputs, labels = data.batch(order, _augmentation(settings.augmentation, random))
     losses = torch.zeros((), device=model.vector.device)
     size = settings.batch_size
     for start in range(0, len(labels), size):
         model.gradient.zero_()
         # One context per step: autocast keeps the weights it has converted until the context ends.
         with _arithmetic(model, settings):
-            logits = model.module(images[start : start + size])
+            logits = model.module(inputs[start : start + size])
         batch_loss = functional.cross_entropy(logits.float(), labels[start : start + size])
         batch_loss.backward()  # type: ignore[no-untyped-call]
         if anchor is not None:
@@ -103,6 +112,16 @@ def train_client(
         train_loss=train_loss,
         timing=watch.timing("train"),
     )
+
+
+def _augmentation(kind: str, random: torch.Generator) -> Callable[[Tensor], Tensor] | None:
+    """What a client does to its images [B, C, H, W], uint8; None = nothing."""
+    match kind:
+        case "crop_flip":
+            return lambda images: crop_flip(images, random, "black")
+        case "crop_flip_rotate":
+            return lambda images: rotate(crop_flip(images, random, "black"), random)
+    return None
 
 
 def _arithmetic(model: FlatModel, settings: ClientSettings) -> AbstractContextManager[object]:

@@ -7,6 +7,7 @@ Convolution weights lie in the vector in channels-last order, the order the fast
 The one rule for buffers (algorithm.md §5.1): deltas are taken over parameters only. Buffers are never scaled by a
 server learning rate; each new server model takes either the trackers' initial values (`reset`, published example) or
 a convex average of its own and the clients' buffers (`average`, BatchNorm; ours), which keeps variances >= 0.
+Buffers that a module registers as not persistent are constants, such as a pre-trained table: no part of the vector.
 """
 
 from __future__ import annotations
@@ -62,8 +63,10 @@ class FlatModel:
         self, module: nn.Module, buffer_rule: BufferRule, device: torch.device | str = "cpu"
     ) -> None:
         parameters = [(name, tuple(p.shape)) for name, p in module.named_parameters()]
-        buffers = [(name, tuple(b.shape)) for name, b in module.named_buffers()]
-        integer = [name for name, b in module.named_buffers() if not b.is_floating_point()]
+        kept = module.state_dict().keys()
+        travelling = [(name, b) for name, b in module.named_buffers() if name in kept]
+        buffers = [(name, tuple(b.shape)) for name, b in travelling]
+        integer = [name for name, b in travelling if not b.is_floating_point()]
         if integer:
             raise TypeError(f"buffers {integer} are not float; a flat model holds float32 only")
         count = sum(p.numel() for p in module.parameters())
@@ -71,7 +74,7 @@ class FlatModel:
             parameters=tuple(parameters),
             buffers=tuple(buffers),
             parameter_count=count,
-            buffer_count=sum(b.numel() for b in module.buffers()),
+            buffer_count=sum(b.numel() for _, b in travelling),
             buffer_rule=buffer_rule,
         )
         self.module = module
@@ -116,8 +119,12 @@ class FlatModel:
             parameter.data = values
             parameter.grad = _view(self.gradient, offset, parameter.shape)
             offset += parameter.numel()
-        for module in self.module.modules():
+        kept = self.module.state_dict().keys()
+        for path, module in self.module.named_modules():
             for name, buffer in module.named_buffers(recurse=False):
+                if f"{path}.{name}".lstrip(".") not in kept:
+                    setattr(module, name, buffer.to(self.vector.device))
+                    continue
                 values = _view(self.vector, offset, buffer.shape)
                 values.copy_(buffer)
                 setattr(module, name, values)

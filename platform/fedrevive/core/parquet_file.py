@@ -13,7 +13,8 @@ def read_parquet(source: Path | pa.Buffer, columns: Sequence[str] | None = None)
     """All rows of a file or its content, page checksums verified; `columns` (default all) in their given order.
 
     Raises:
-        pa.ArrowException, OSError: no such file, no Parquet file, a damaged page, or a column is missing.
+        pa.ArrowException, OSError: no such file, no Parquet file or a damaged page.
+        KeyError: a column is missing.
     """
     # Not pq.read_table: it starts threads, and a process that exits while they start is aborted (seen: 1 in 60).
     opened = pa.BufferReader(source) if isinstance(source, pa.Buffer) else source

@@ -43,6 +43,7 @@ class Purpose(IntEnum):
     RANDOM_TEACHER = 14
     FAULT = 15
     FAULTY_CLIENT = 16
+    TRACE = 17
 
 
 def philox(seed: int, purpose: Purpose, client: ArrayLike, nth: ArrayLike, block: int = 0) -> UInt64:

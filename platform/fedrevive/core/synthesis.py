@@ -1,6 +1,6 @@
-"""One generator round: K_synth steps towards images the teachers recognise, then one Reptile step.
+"""One generator round: K_synth steps towards samples the teachers recognise, then one Reptile step.
 
-Loss over a batch of B images with intended labels y and teacher weights w_k(y):
+Loss over a batch of B samples with intended labels y and teacher weights w_k(y):
     onehot         1/B sum_b sum_k w_k(y_b) CE(f_k(x_b), y_b)
     feature_stats  1/B sum_k [sum_b w_k(y_b)] sum_l |m_kl - mean_l(x; f_k)| + |v_kl - var_l(x; f_k)|
     adversarial    -1/B sum_b sum_k w_k(y_b) 1[argmax f_k(x_b) = argmax s(x_b)] KL(f_k(x_b) || s(x_b))
@@ -10,6 +10,7 @@ with |.| the L2 norm, not squared, over the channels of statistic layer l; m, v 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +19,11 @@ from torch import Tensor
 
 from fedrevive.core.adam import Adam
 from fedrevive.core.augmentation import Augmentation
-from fedrevive.core.feature_statistics import recorded_inputs, statistic_layers
+from fedrevive.core.feature_statistics import channel_moments, recorded_inputs, statistic_layers
 from fedrevive.core.generator import ADAM_BETAS, GeneratorState, meta_step
 from fedrevive.core.loss_guard import LossGuard
 from fedrevive.core.model_state import FlatModel
+from fedrevive.core.sample_generator import Draft, SampleGenerator
 from fedrevive.core.teachers import Ensemble, draw_classes
 from fedrevive.settings.fedrevive import FedReviveSettings, SynthesisWeights
 
@@ -34,8 +36,7 @@ class SynthesisSetup:
     """What every round shares."""
 
     settings: FedReviveSettings
-    generator: FlatModel
-    """Workspace; its content between rounds has no meaning."""
+    generator: SampleGenerator
     augment: Augmentation
 
 
@@ -43,9 +44,10 @@ class SynthesisSetup:
 class Round:
     """Outcome of one generator round."""
 
-    generator: GeneratorState
-    images: Tensor | None
-    """[B, C, H, W] in [0, 1], not augmented: the batch of the lowest total; None when no total was finite."""
+    generator: GeneratorState | None
+    """None for one that does not learn."""
+    samples: Tensor | None
+    """[B, ...], not augmented: the batch of the lowest total; None when no total was finite."""
     labels: Tensor
     """[B]."""
     losses: dict[str, float]
@@ -58,7 +60,7 @@ def synthesis_terms(
     """Unweighted loss terms by name; a term of weight 0 is left out.
 
     Args:
-        inputs: [B, C, H, W], model inputs.
+        inputs: [B, ...], model inputs.
         labels: [B], intended classes.
         ensemble: the teachers.
         student: the server model, frozen and in eval mode; None leaves the adversarial term out.
@@ -90,59 +92,67 @@ def label_shares(settings: FedReviveSettings, ensemble: Ensemble) -> Tensor:
 
 def synthesise(
     setup: SynthesisSetup,
-    state: GeneratorState,
+    state: GeneratorState | None,
     ensemble: Ensemble,
     student: FlatModel | None,
     guard: LossGuard,
     random: torch.Generator,
 ) -> Round:
-    """Run one round: labels by `label_shares`, fresh latents and class embeddings.
+    """Run one round: labels by `label_shares`, then a fresh draft.
 
     The batch that is kept was made before the step it caused, so with K_synth = 2 it has seen at most one
     inner update; lasting progress is the Reptile step's (published example).
 
     Args:
         setup: settings, workspace and augmentation.
-        state: theta before the round; not changed.
+        state: theta before the round; not changed; None when the generator does not learn.
         ensemble: the teachers.
         student: as for `synthesis_terms`.
         guard: judges each term; a dropped term gives no gradient, yet counts in the total that picks the
             batch (ours: otherwise the step that lost its largest term would look best).
-        random: generator on the device; labels, latents, embeddings and augmentation are drawn from it in
-            this order.
+        random: generator on the device; labels, draft and augmentation are drawn from it in this order.
     """
     settings, generator = setup.settings, setup.generator
-    device = state.parameters.device
-    batch, latent = settings.synthesis_batch, settings.latent_size
     shares = label_shares(settings, ensemble)
-    labels = draw_classes(shares[None], batch, random)[0]
-    latents = torch.randn(batch, latent, generator=random, device=device).requires_grad_()
-    embeddings = torch.randn(len(shares), latent, generator=random, device=device).requires_grad_()
-    generator.load(state.parameters)
-    optimiser = Adam(
-        [generator.parameters, latents, embeddings],
-        [settings.generator_lr, settings.latent_lr, settings.latent_lr],
-        betas=ADAM_BETAS,
-    )
+    labels = draw_classes(shares[None], settings.synthesis_batch, random)[0]
+    draft = generator.draft(labels, len(shares), random)
+    if state is not None:
+        generator.theta.load(state.parameters)
+    step = _optimiser(settings, generator, draft)
     best: Tensor | None = None
     losses = {"total": math.inf}
     for _ in range(settings.synthesis_steps):
-        codes = latents + settings.embedding_weight * embeddings[labels]
-        images = generator.module(codes)  # [B, C, H, W]
-        terms = synthesis_terms(setup.augment(images, random), labels, ensemble, student, settings.weights)
+        samples = draft.samples()  # [B, ...]
+        terms = synthesis_terms(setup.augment(samples, random), labels, ensemble, student, settings.weights)
         values = _values(terms, settings.weights)
         if values["total"] < losses["total"]:
-            best, losses = images.detach(), values
+            best, losses = samples.detach(), values
         loss = _kept(terms, settings.weights, guard)
         if loss is not None:
-            generator.gradient.zero_()
-            latents.grad = embeddings.grad = None
-            loss.backward()  # type: ignore[no-untyped-call]
-            assert latents.grad is not None
-            assert embeddings.grad is not None
-            optimiser.step([generator.gradient, latents.grad, embeddings.grad])
-    adapted = generator.vector.clone()
-    return Round(meta_step(settings, state, adapted), best, labels, losses)
+            step(loss)
+    learnt = None if state is None else meta_step(settings, state, generator.theta.vector.clone())
+    return Round(learnt, best, labels, losses)
+
+
+def _optimiser(
+    settings: FedReviveSettings, generator: SampleGenerator, draft: Draft
+) -> Callable[[Tensor], None]:
+    """One step of a fresh Adam down a loss: theta, if it learns, and the draft's leaves."""
+    theta, leaves = generator.theta, draft.leaves
+    tensors, rates = list(leaves), [settings.latent_lr] * len(leaves)
+    if generator.learns:
+        tensors, rates = [theta.parameters, *tensors], [settings.generator_lr, *rates]
+    adam = Adam(tensors, rates, betas=ADAM_BETAS)
+
+    def step(loss: Tensor) -> None:
+        theta.gradient.zero_()
+        for leaf in leaves:
+            leaf.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
+        adam.step([theta.gradient, *gradients] if generator.learns else gradients)
+
+    return step
 
 
 def _teacher_answers(inputs: Tensor, ensemble: Ensemble, with_features: bool) -> tuple[Tensor, Tensor | None]:
@@ -152,7 +162,7 @@ def _teacher_answers(inputs: Tensor, ensemble: Ensemble, with_features: bool) ->
         layers = statistic_layers(model.module) if with_features else []
         with recorded_inputs(layers) as features:
             logits.append(model.module(inputs))
-        moments = [torch.var_mean(f, dim=(0, 2, 3), correction=0) for f in features]
+        moments = [channel_moments(f) for f in features]
         variances.append([variance for variance, _ in moments])
         means.append([mean for _, mean in moments])
         layers_of.append(layers)

@@ -12,10 +12,10 @@ from fedrevive.core.teachers import draw_classes
 
 @dataclass(frozen=True)
 class SyntheticPool:
-    """Un-augmented images with the labels they were made for, oldest first."""
+    """Un-augmented samples with the labels they were made for, oldest first."""
 
-    images: Tensor
-    """[n, C, H, W] in [0, 1]."""
+    samples: Tensor
+    """Images [n, C, H, W] in [0, 1]; embeddings of pseudo-texts [n, L, D]; token ids of other texts [n, L]."""
     labels: Tensor
     """[n], int64."""
 
@@ -24,7 +24,7 @@ class SyntheticPool:
 
 
 def noise_samples(
-    labels: Tensor, input_shape: tuple[int, int, int], mean: Tensor, std: Tensor, random: torch.Generator
+    labels: Tensor, input_shape: tuple[int, ...], mean: Tensor, std: Tensor, random: torch.Generator
 ) -> Tensor:
     """Images [n, C, H, W] that are standard normal once normalised, as probes are; so not within [0, 1] (control).
 
@@ -42,30 +42,32 @@ def noise_samples(
 def real_samples(
     held_out: SyntheticPool, shares: Tensor, count: int, random: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Real images [count, C, H, W] and their labels [count] (control).
+    """Real samples [count, ...] and their labels [count] (control).
 
-    A class ~ `shares` [classes], then one of its images.
+    A class ~ `shares` [classes], then one of its samples.
     """
     drawn = draw_by_class(held_out, shares[None], count, random)[0]
-    return held_out.images[drawn], held_out.labels[drawn]
+    return held_out.samples[drawn], held_out.labels[drawn]
 
 
-def empty_pool(input_shape: tuple[int, int, int], device: torch.device) -> SyntheticPool:
-    """A pool without samples."""
+def empty_pool(
+    shape: tuple[int, ...], device: torch.device, dtype: torch.dtype = torch.float32
+) -> SyntheticPool:
+    """A pool without samples, which will be of this shape and type."""
     return SyntheticPool(
-        images=torch.empty(0, *input_shape, device=device),
+        samples=torch.empty(0, *shape, dtype=dtype, device=device),
         labels=torch.empty(0, dtype=torch.int64, device=device),
     )
 
 
-def appended(pool: SyntheticPool, images: Tensor, labels: Tensor, capacity: int) -> SyntheticPool:
-    """A pool with `images` [m, C, H, W] and `labels` [m] behind the old ones, the newest `capacity` kept.
+def appended(pool: SyntheticPool, samples: Tensor, labels: Tensor, capacity: int) -> SyntheticPool:
+    """A pool with `samples` [m, ...] and `labels` [m] behind the old ones, the newest `capacity` kept.
 
     The old pool stays as it is: one copy every T_gen versions is small beside the round that made the
     samples.
     """
     return SyntheticPool(
-        images=torch.cat([pool.images, images.contiguous()])[-capacity:].clone(),
+        samples=torch.cat([pool.samples, samples.contiguous()])[-capacity:].clone(),
         labels=torch.cat([pool.labels, labels])[-capacity:].clone(),
     )
 
@@ -80,8 +82,7 @@ def draw_uniformly(pool: SyntheticPool, teachers: int, count: int, random: torch
 def draw_by_class(pool: SyntheticPool, proportions: Tensor, count: int, random: torch.Generator) -> Tensor:
     """Positions in the pool for each teacher: [c, count], int64, drawn with replacement.
 
-    A class ~ the teacher's proportions, then a uniform sample of that class; a class the pool has no sample
-    of gives a uniform sample of the whole pool (published example).
+    A class ~ the teacher's proportions, then as `draw_of_class`.
 
     Args:
         pool: at least one sample.
@@ -90,9 +91,23 @@ def draw_by_class(pool: SyntheticPool, proportions: Tensor, count: int, random: 
         random: generator on the pool's device.
     """
     classes = draw_classes(proportions, count, random)  # [c, count]
+    return draw_of_class(pool, classes, proportions.shape[1], random)
+
+
+def draw_of_class(pool: SyntheticPool, classes: Tensor, number: int, random: torch.Generator) -> Tensor:
+    """Positions in the pool [c, count], int64: for each of `classes` [c, count] a uniform sample of that class.
+
+    A class the pool has no sample of gives a uniform sample of the whole pool (published example).
+
+    Args:
+        pool: at least one sample.
+        classes: [c, count].
+        number: how many classes there are.
+        random: generator on the pool's device.
+    """
     uniform = torch.rand(classes.shape, dtype=torch.float64, generator=random, device=classes.device)
     by_class = torch.argsort(pool.labels, stable=True)
-    sizes = torch.bincount(pool.labels, minlength=proportions.shape[1])  # [classes]
+    sizes = torch.bincount(pool.labels, minlength=number)  # [number]
     starts = sizes.cumsum(0) - sizes
     absent = sizes == 0
     sizes = torch.where(absent, len(pool), sizes)

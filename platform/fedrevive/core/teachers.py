@@ -41,11 +41,12 @@ def pushed(teachers: TeacherBuffer, teacher: Teacher, capacity: int) -> TeacherB
 
 @torch.no_grad()
 def probe(model: FlatModel, probes: Tensor, temperature: float) -> Tensor:
-    """Mean softmax of the model's answers to Gaussian noise: [classes] (the paper's class-proportion proxy).
+    """Mean softmax of the model's answers to noise: [classes] (the paper's class-proportion proxy).
 
     Args:
         model: the client model, in eval mode.
-        probes: [n, C, H, W], standard normal, fed as they are (already in normalised space).
+        probes: model inputs, fed as they are: images [n, C, H, W], standard normal (already in normalised space), or
+            token ids [n, L].
         temperature: softmax temperature, > 0.
     """
     logits: Tensor = model.module(probes)  # [n, classes]

@@ -20,7 +20,7 @@ class ClientSettings(Section):
     """Samples per step; batches run across passes, so each is full. Paper: 32."""
     local_steps: int = Field(25, ge=1, le=1_000_000)
     """Optimiser steps per job. Paper: 25."""
-    augmentation: Literal["none", "crop_flip"] = "none"
-    """Augmentation of every batch; crop_flip = pad 4 with black, random crop, horizontal flip. Published example: crop_flip on CIFAR, none on FEMNIST."""
+    augmentation: Literal["none", "crop_flip", "crop_flip_rotate"] = "none"
+    """Augmentation of every batch; crop_flip = pad 4 with black, random crop, horizontal flip; crop_flip_rotate turns by up to 15 degrees besides. Published: crop_flip on CIFAR-10, crop_flip_rotate on CIFAR-100, none on FEMNIST."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of a step; bfloat16 = convolutions and matrix products in bfloat16 (autocast), weights and their updates in float32: other results, faster where the processor has it. Ours."""

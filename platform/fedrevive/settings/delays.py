@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fedrevive.settings.section import Section
+from fedrevive.settings.section import PathText, Section
 
 MAX_UNITS = 1e6
 Duration = Annotated[float, Field(ge=0, le=MAX_UNITS)]
@@ -123,7 +123,22 @@ class TwoSpeedDelays(MeanDelays):
     """How many times longer a slow client takes, >= 1. Ours."""
 
 
-DelaySettings = Annotated[
+class TraceDelays(Section):
+    """Measured training times, bandwidths and availability of devices, from one table (docs/traces.md); every client behaves as one of its devices."""
+
+    kind: Literal["trace"] = "trace"
+    """Discriminator."""
+    path: PathText = "trace.csv"
+    """The table, .csv or .parquet; `fedrevive trace` makes one of each public trace. Ours."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the table's bytes, which the run's identity rests on; null = filled in when the configuration is read. Ours."""
+    seconds_per_unit: float = Field(1.0, gt=0, le=1e9)
+    """Seconds of the table in one virtual time unit, > 0. Ours."""
+    model_megabytes: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    """What one transfer moves, in 10^6 bytes, >= 0; null = the network itself, 4 bytes for each parameter and buffer. Ours."""
+
+
+SampledDelays = (
     FedReviveDefaultDelays
     | FedReviveShiftedDelays
     | ConstantDelays
@@ -133,6 +148,6 @@ DelaySettings = Annotated[
     | ShiftedExponentialDelays
     | LogNormalDelays
     | ParetoDelays
-    | TwoSpeedDelays,
-    Field(discriminator="kind"),
-]
+    | TwoSpeedDelays
+)
+DelaySettings = Annotated[SampledDelays | TraceDelays, Field(discriminator="kind")]

@@ -11,6 +11,7 @@ from fedrevive.settings.client import ClientSettings
 from fedrevive.settings.delays import DelaySettings, FedReviveDefaultDelays
 from fedrevive.settings.faults import FaultSettings
 from fedrevive.settings.fedrevive import FedReviveSettings
+from fedrevive.settings.input_kind import misfit
 from fedrevive.settings.model import CnnSettings, ModelSettings
 from fedrevive.settings.peers import DdFedReviveSettings
 from fedrevive.settings.section import PathText, Section
@@ -151,6 +152,13 @@ class ExperimentConfig(Section):
                 f"server.concurrency: {server.concurrency} exceeds task.clients={self.task.clients}; "
                 "lower the first or raise the second"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _inputs_fit(self) -> Self:
+        reason = misfit(self.task, self.model, self.client, self.algorithm)
+        if reason is not None:
+            raise ValueError(reason)
         return self
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from fedrevive.settings.schedules import AutoVersions, BetaSettings, OneMinusCosineBeta
-from fedrevive.settings.section import Section
+from fedrevive.settings.section import PathText, Section
 
 
 class SynthesisWeights(Section):
@@ -97,7 +97,7 @@ class FedReviveSettings(Section):
     proportions: Literal["proxy", "oracle", "uniform"] = "proxy"
     """Class proportions of the teachers: proxy = probing with noise (paper), oracle = the clients' true histograms (paper's ablation), uniform = none (ours)."""
     probe_samples: int = Field(64, ge=1, le=65536)
-    """Gaussian probes per upload for the class proportions. Published example: 64 (not in the paper)."""
+    """Probes per upload for the class proportions, of Gaussian noise or random tokens. Published example: 64 (not in the paper)."""
     probe_temperature: float = Field(0.8, gt=0, le=100)
     """Softmax temperature of the probe, > 0. Paper: 0.8 (CIFAR-10)."""
     probe_floor: float = Field(0.0, ge=0, le=1)
@@ -108,7 +108,7 @@ class FedReviveSettings(Section):
     """Weigh teachers by w_k(y) and draw their batches by class. Paper: true; false (all alike, batches uniform) is a control, ours."""
 
     pool: Literal["generator", "noise", "real"] = "generator"
-    """Images of the pool: generator (paper); noise = standard normal inputs; real = the held-out KD images (oracle). Controls, ours."""
+    """Samples of the pool: generator (paper); noise = standard normal inputs or random tokens; real = the held-out KD samples (oracle). Controls, ours."""
     pool_capacity: int = Field(16_000, ge=1, le=10_000_000)
     """Pseudo-samples kept, oldest dropped first. Published example: 16,000."""
     synthesis_steps: int = Field(2, ge=1, le=10_000)
@@ -118,13 +118,19 @@ class FedReviveSettings(Section):
     generator_lr: float = Field(3e-3, gt=0, le=10)
     """Adam learning rate of the generator, inner and Reptile, > 0. Published example: 3e-3 (FEMNIST 1e-2)."""
     latent_lr: float = Field(1e-3, gt=0, le=10)
-    """Adam learning rate of latents and class embeddings, > 0. Published example: 1e-3."""
+    """Adam learning rate of latents and class embeddings, or of pseudo-texts, > 0. Published example: 1e-3; the authors' reference settings for texts: 0.1."""
     latent_size: int = Field(256, ge=1, le=65536)
     """Size of z. Published example: 256."""
     generator_width: int = Field(128, ge=1, le=4096)
     """ngf: base channels of the generator. Published example: 128."""
     embedding_weight: float = Field(0.2, ge=0, le=100)
     """Weight of the class embedding added to z, >= 0. Published example: 0.2."""
+    generator_file: PathText | None = None
+    """Safetensors file with an image generator's weights, used as they are and never trained; null = one that learns (paper). Its sizes are latent_size and generator_width."""
+    text_start: Literal["random", "vocabulary", "snippets"] = "vocabulary"
+    """Where the embeddings of pseudo-texts start: random = standard normal, vocabulary = normal with the table's moments, snippets = texts of the class (task.snippets). Texts only. Paper: snippets; ours: vocabulary, which needs no language model."""
+    prompt_vectors: int = Field(4, ge=1, le=1024)
+    """Meta-learned vectors in front of every pseudo-text, in the place of an image generator. Texts only. Ours, after the authors' reference settings: 4."""
     weights: SynthesisWeights = Field(default_factory=SynthesisWeights)
     """Loss weights of the synthesis. Paper, but for feature_stats (published example)."""
     reptile: ReptileSettings = Field(default_factory=AdamReptile)

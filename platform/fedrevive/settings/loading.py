@@ -15,6 +15,7 @@ from fedrevive.settings.draft import Draft, Setting, flattened
 from fedrevive.settings.errors import ExitCode, UserError, did_you_mean, shown
 from fedrevive.settings.experiment import ExperimentConfig
 from fedrevive.settings.sections import SectionField, section_field
+from fedrevive.settings.trace_digest import with_digest
 from fedrevive.settings.validation import validated
 from fedrevive.settings.yaml_reader import MAX_BYTES, read, read_scalar
 
@@ -59,7 +60,8 @@ class Source:
         algorithm = _chosen_algorithm(draft, typed)
         draft.apply([algorithm, *self.per_algorithm.get(str(algorithm.value), ())])
         draft.apply(typed)
-        return validated(draft.complete(), draft.places, ExperimentConfig)
+        config = validated(draft.complete(), draft.places, ExperimentConfig)
+        return with_digest(config, draft.places.get("delays.path", ""))
 
 
 def read_source(source: str) -> Source:
