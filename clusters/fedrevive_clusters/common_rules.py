@@ -18,7 +18,7 @@ _SECRETS = {
     "Ray's token": r"RAY_AUTH_TOKEN['\"]?\s*(?:[=:]|,\s*value:|\n\s*value:)\s*['\"]?[\w-]{8}",
     "a password": r"\b[a-z][a-z0-9+.-]*://[^/\s:@'\"{}<>$]+:[^/\s:@'\"{}<>$]+@",
 }
-_OPEN_DASHBOARD = re.compile(r"dashboard[-_]host['\"]?\s*[=: ]\s*['\"]?(?P<host>[^\s'\",}]+)")
+_OPEN_DASHBOARD = re.compile(r"dashboard[-_]host['\"]?\s*[=: ]\s*['\"]?(?P<host>[^\s'\",;}]+)")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _COMMAND = re.compile(r"\bfedrevive (?P<verb>run|resume|compare|study|tune)\b(?P<rest>[^\n;&|]*)")
 _OUTPUT = re.compile(r"--output[= ](?P<folder>\S+)")
